@@ -1,0 +1,1 @@
+"""Values of options: numbers, names, addresses, interfaces, ports."""
