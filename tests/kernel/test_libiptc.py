@@ -126,7 +126,7 @@ def test_errors_carry_number_and_text(netns: Netns) -> None:
             (lambda: table.delete_num_entry("INPUT", 7), errno.E2BIG, "too big"),
             (lambda: table.set_policy("used", "DROP"), errno.ENOENT, "Bad built-in chain name"),
             (lambda: table.set_policy("INPUT", "used"), errno.EINVAL, "Bad policy name"),
-            (lambda: table.get_policy("nosuch"), errno.ENOENT, ""),
+            (lambda: table.get_policy("nosuch"), errno.ENOENT, "No chain"),
         ]
         for call, number, text in cases:
             with pytest.raises(libiptc.LibiptcError) as caught:

@@ -1,0 +1,7 @@
+"""`python -m iptkit` is the command `iptkit`."""
+
+from __future__ import annotations
+
+from iptkit.cli.main import main
+
+main()

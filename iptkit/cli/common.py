@@ -1,0 +1,74 @@
+"""Options and habits that the commands share."""
+
+from __future__ import annotations
+
+import enum
+import os
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+from iptkit.text.source import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from iptkit.values.context import Family
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+
+class Exit(enum.IntEnum):
+    """Exit status of every command but `restore` and `save`, which keep the real tools'."""
+
+    OK = 0
+    FOUND = 1
+    FAILED = 2
+
+
+def family_options(command: F) -> F:
+    """-4 and -6; the function gets `family`."""
+    command = click.option("-6", "--ipv6", "family", flag_value=6, type=int, help="rules are IPv6")(command)
+    return click.option(
+        "-4",
+        "--ipv4",
+        "family",
+        flag_value=4,
+        type=int,
+        default=4,
+        show_default=False,
+        help="rules are IPv4 (default)",
+    )(command)
+
+
+def read_source(path: str) -> Source:
+    """The text of a file, `-` for standard input.  Ends the command with status 2 if it cannot be read."""
+    try:
+        if path == "-":
+            return Source.of(sys.stdin.buffer.read(), "<stdin>")
+        with open(path, "rb") as file:
+            return Source.of(file.read(), path)
+    except OSError as error:
+        fail(f"cannot read {path}: {error.strerror or error}")
+
+
+def write_text(text: str) -> None:
+    """Latin-1-held text to standard output, as the bytes it is."""
+    out = sys.stdout.buffer
+    try:
+        out.write(text.encode("latin-1"))
+        out.flush()
+    except BrokenPipeError:
+        # The reader has enough; Python must not complain about it at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def fail(message: str, status: int = Exit.FAILED) -> NoReturn:
+    """Say why and end the command."""
+    click.echo(f"iptkit: {message}", err=True)
+    sys.exit(status)
+
+
+def family_of(value: int) -> Family:
+    return 6 if value == 6 else 4

@@ -1,0 +1,48 @@
+"""The program: picks the command, imports only that one's module."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# command -> one line of help; its module is iptkit.cli.NAME, its click command `command` there
+COMMANDS = {
+    "fmt": "print the canonical form, as the kernel would save it",
+    "parse": "print the syntax tree, or the file back",
+}
+
+
+class _Commands(click.Group):
+    """Commands imported when they are called for: starting up is part of every answer's time."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        import importlib
+
+        found: click.Command = importlib.import_module(f"iptkit.cli.{cmd_name}").command
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="iptkit")
+def iptkit() -> None:
+    """Read, check, compare, write and apply iptables rulesets."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of `iptkit`, and of the names it may be linked to."""
+    iptkit.main(args=arguments, prog_name="iptkit")

@@ -1,0 +1,1 @@
+"""Matches and targets: one module each, declared as data."""

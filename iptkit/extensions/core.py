@@ -1,0 +1,219 @@
+"""What every rule has, extension or not: addresses, interfaces, protocol, fragment flag, and where it jumps.
+
+The options are those of iptables' own table (iptables/xshared.c, iptables.c);
+their values are read by iptkit.values.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from iptkit.values.addresses import (
+    HostName,
+    parse_networks4,
+    parse_networks6,
+    show_network4,
+    show_network6,
+)
+from iptkit.values.faults import BadValue
+from iptkit.values.interfaces import parse_interface
+from iptkit.values.names import protocol_name
+
+if TYPE_CHECKING:
+    from iptkit.values.context import Context, Family
+
+Network = tuple[int, int]  # address, already masked, and mask
+
+
+class Networks:
+    """The value of -s and -d: one or more networks, in the order iptables makes rules of them."""
+
+    metavar = "address[/mask][,...]"
+    words = 1
+    code = "IPT125"
+
+    def parse(self, text: str, context: Context) -> tuple[Network, ...]:
+        try:
+            return parse_networks4(text) if context.family == 4 else parse_networks6(text)
+        except HostName as error:
+            return self._resolved(text, context, error)
+
+    def _resolved(self, text: str, context: Context, error: HostName) -> tuple[Network, ...]:
+        host, family = context.names.host, context.family
+
+        def resolve(name: str) -> tuple[int, ...] | None:
+            return host(name, family)
+
+        try:
+            return parse_networks4(text, resolve) if family == 4 else parse_networks6(text, resolve)
+        except HostName:
+            raise BadValue(
+                f"{error.name!r} is a host name and cannot be looked up here", "IPT218", "write the address"
+            ) from None
+
+
+class InterfaceName:
+    """The value of -i and -o."""
+
+    metavar = "name[+]"
+    words = 1
+    code = "IPT139"
+
+    def parse(self, text: str, context: Context) -> str:
+        return parse_interface(text)
+
+
+class CoreOption(NamedTuple):
+    """One option of iptables itself: its letter, its long names, how many words it takes (-1: may take one)."""
+
+    letter: str
+    names: tuple[str, ...]
+    words: int
+    doc: str
+
+
+# In the order of iptables' table, which is the order getopt looks in.
+CORE_OPTIONS = (
+    CoreOption("A", ("append",), 1, "append a rule to the end of a chain"),
+    CoreOption("D", ("delete",), 1, "delete a rule, by number or as written"),
+    CoreOption("C", ("check",), 1, "fail unless such a rule exists"),
+    CoreOption("I", ("insert",), 1, "insert a rule, at a position or in front"),
+    CoreOption("R", ("replace",), 1, "replace the rule at a position"),
+    CoreOption("L", ("list",), -1, "list rules"),
+    CoreOption("S", ("list-rules",), -1, "print rules"),
+    CoreOption("F", ("flush",), -1, "delete all rules of a chain or table"),
+    CoreOption("Z", ("zero",), -1, "zero the counters of a chain or table"),
+    CoreOption("N", ("new-chain",), 1, "make a chain"),
+    CoreOption("X", ("delete-chain",), -1, "delete a chain, or all that are the user's"),
+    CoreOption("E", ("rename-chain",), 1, "rename a chain"),
+    CoreOption("P", ("policy",), 1, "set the policy of a built-in chain"),
+    CoreOption("s", ("source", "src"), 1, "source address, network or comma list"),
+    CoreOption("d", ("destination", "dst"), 1, "destination address, network or comma list"),
+    CoreOption("p", ("protocol",), 1, "protocol, by name or number"),
+    CoreOption("i", ("in-interface",), 1, "interface a packet came in by; a final + stands for any ending"),
+    CoreOption("j", ("jump",), 1, "what to do with a packet that matches"),
+    CoreOption("t", ("table",), 1, ""),
+    CoreOption("m", ("match",), 1, "load a match"),
+    CoreOption("n", ("numeric",), 0, ""),
+    CoreOption("o", ("out-interface",), 1, "interface a packet leaves by; a final + stands for any ending"),
+    CoreOption("v", ("verbose",), 0, ""),
+    CoreOption("w", ("wait",), -1, ""),
+    CoreOption("W", ("wait-interval",), -1, ""),
+    CoreOption("x", ("exact",), 0, ""),
+    CoreOption("f", ("fragments",), 0, "second and further fragments (IPv4)"),
+    CoreOption("V", ("version",), 0, ""),
+    CoreOption("h", ("help",), -1, ""),
+    CoreOption("0", ("line-numbers",), 0, ""),
+    CoreOption("M", ("modprobe",), 1, ""),
+    CoreOption("c", ("set-counters",), 1, "packet and byte counters of the rule"),
+    CoreOption("g", ("goto",), 1, "go on in a chain and do not come back"),
+    CoreOption("4", ("ipv4",), 0, ""),
+    CoreOption("6", ("ipv6",), 0, ""),
+)
+BY_LETTER = {option.letter: option for option in CORE_OPTIONS}
+LONG_NAMES: tuple[tuple[str, CoreOption], ...] = tuple(
+    ("--" + name, option) for option in CORE_OPTIONS for name in option.names
+)
+
+VERDICTS = ("ACCEPT", "DROP", "QUEUE", "RETURN")
+
+
+class Conditions(NamedTuple):
+    """The conditions of a rule that belong to no match."""
+
+    family: Family
+    source: Network | None = None
+    source_inverted: bool = False
+    destination: Network | None = None
+    destination_inverted: bool = False
+    in_interface: str = ""
+    in_inverted: bool = False
+    out_interface: str = ""
+    out_inverted: bool = False
+    protocol: int = 0
+    protocol_inverted: bool = False
+    fragment: bool = False
+    fragment_inverted: bool = False
+
+    def save(self) -> str:
+        """As iptables-save prints them, each piece led by a blank."""
+        out = ""
+        show = show_network4 if self.family == 4 else show_network6
+        if self.source is not None and (self.source != (0, 0) or self.source_inverted):
+            out = f"{' !' if self.source_inverted else ''} -s {show(*self.source)}"
+        if self.destination is not None and (self.destination != (0, 0) or self.destination_inverted):
+            out += f"{' !' if self.destination_inverted else ''} -d {show(*self.destination)}"
+        if self.in_interface:
+            out += interface_words("-i", self.in_interface, self.in_inverted)
+        if self.out_interface:
+            out += interface_words("-o", self.out_interface, self.out_inverted)
+        if self.protocol:
+            out += f"{' !' if self.protocol_inverted else ''} -p {protocol_name(self.protocol)}"
+        if self.fragment:
+            out += " ! -f" if self.fragment_inverted else " -f"
+        return out
+
+
+def interface_words(flag: str, name: str, inverted: bool) -> str:
+    # "+" alone has an empty mask, and iptables-save prints nothing for it.
+    if name == "+":
+        return ""
+    return f"{' !' if inverted else ''} {flag} {name}"
+
+
+class Verdict:
+    """A standard target: ACCEPT, DROP, QUEUE or RETURN."""
+
+    __slots__ = ("name",)
+    kind = "verdict"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Verdict) and self.name == other.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def text(self) -> str:
+        return self.name
+
+    def __repr__(self) -> str:
+        return f"<verdict {self.name}>"
+
+
+class Jump:
+    """A jump to a user chain; a goto does not come back."""
+
+    __slots__ = ("chain", "goto")
+    kind = "jump"
+
+    def __init__(self, chain: str, goto: bool) -> None:
+        self.chain = chain
+        self.goto = goto
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Jump) and self.chain == other.chain and self.goto == other.goto
+
+    def __hash__(self) -> int:
+        return hash((self.chain, self.goto))
+
+    def text(self) -> str:
+        return self.chain
+
+    def __repr__(self) -> str:
+        return f"<{'goto' if self.goto else 'jump'} {self.chain}>"
+
+
+NETWORKS: Any = Networks()
+INTERFACE: Any = InterfaceName()
+
+BUILTIN_CHAINS = {
+    "filter": ("INPUT", "FORWARD", "OUTPUT"),
+    "nat": ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"),
+    "mangle": ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"),
+    "raw": ("PREROUTING", "OUTPUT"),
+    "security": ("INPUT", "FORWARD", "OUTPUT"),
+}
+CHAIN_NAME_LIMIT = 28  # bytes; XT_EXTENSION_MAXNAMELEN - 1

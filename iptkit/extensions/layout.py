@@ -1,0 +1,203 @@
+"""Kernel structs, declared.
+
+A layout lists a struct's fields in order; each field knows its size, how to
+write itself from an extension's values and how to read them back.  The kernel
+rounds every match and target up to 8 bytes (XT_ALIGN, linux/netfilter/
+x_tables.h); numbers are in the machine's byte order unless a field says
+network order.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any, Protocol
+
+from iptkit.values.faults import BadValue
+
+if TYPE_CHECKING:
+    from iptkit.extensions.spec import Extension
+    from iptkit.values.context import Context, Family
+
+
+class Field(Protocol):
+    """One piece of a struct."""
+
+    size: int
+
+    def write(self, use: Extension, family: Family) -> bytes: ...
+
+    def read(self, piece: bytes, into: Reading) -> None:
+        """Put what the piece says into `into`."""
+
+
+class Reading:
+    """The values read so far."""
+
+    __slots__ = ("context", "inverted", "values")
+
+    def __init__(self, context: Context) -> None:
+        self.values: dict[str, Any] = {}
+        self.inverted: set[str] = set()
+        self.context = context
+
+
+class Layout:
+    """A struct: its fields in order.  `size` pads it at the end."""
+
+    __slots__ = ("fields", "size")
+
+    def __init__(self, *fields: Field, size: int = 0) -> None:
+        self.fields = fields
+        total = sum(f.size for f in fields)
+        self.size = max(size, total)
+
+    def encode(self, use: Extension, family: Family) -> bytes:
+        return b"".join(f.write(use, family) for f in self.fields).ljust(self.size, b"\0")
+
+    def decode(self, cls: type[Any], payload: bytes, context: Context) -> Any:
+        if len(payload) < self.size:
+            raise BadValue(f"{cls.name}: {len(payload)} bytes from the kernel, {self.size} expected")
+        reading = Reading(context)
+        at = 0
+        for field in self.fields:
+            field.read(payload[at : at + field.size], reading)
+            at += field.size
+        return cls.of(inverted=tuple(reading.inverted), **reading.values)
+
+
+class Pad:
+    """Bytes of no meaning: alignment, or what the kernel keeps for itself."""
+
+    __slots__ = ("size",)
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def write(self, use: Extension, family: Family) -> bytes:
+        return bytes(self.size)
+
+    def read(self, piece: bytes, into: Reading) -> None:
+        pass
+
+
+class Number:
+    """An integer option.  `code` is struct's letter, `>H` and the like for network order.
+
+    A value that was not given is written as `default`, and `default` is read
+    back as not given, unless `always`.
+    """
+
+    __slots__ = ("always", "default", "field", "size", "struct")
+
+    def __init__(self, field: str, code: str, default: int = 0, *, always: bool = False) -> None:
+        self.field = field
+        self.struct = struct.Struct(code if code[0] in "<>=" else "=" + code)
+        self.size = self.struct.size
+        self.default = default
+        self.always = always
+
+    def write(self, use: Extension, family: Family) -> bytes:
+        value = getattr(use, self.field)
+        return self.struct.pack(self.default if value is None else value)
+
+    def read(self, piece: bytes, into: Reading) -> None:
+        (value,) = self.struct.unpack(piece)
+        if self.always or value != self.default:
+            into.values[self.field] = value
+
+
+class Pair:
+    """Two integers that are one option's value: a range, a value and its mask."""
+
+    __slots__ = ("always", "default", "field", "size", "struct")
+
+    def __init__(self, field: str, code: str, default: tuple[int, int], *, always: bool = False) -> None:
+        order, letter = (code[0], code[1:]) if code[0] in "<>=" else ("=", code)
+        self.field = field
+        self.struct = struct.Struct(order + letter * 2)
+        self.size = self.struct.size
+        self.default = default
+        self.always = always
+
+    def write(self, use: Extension, family: Family) -> bytes:
+        value = getattr(use, self.field)
+        return self.struct.pack(*(self.default if value is None else value))
+
+    def read(self, piece: bytes, into: Reading) -> None:
+        value = self.struct.unpack(piece)
+        if self.always or value != self.default:
+            into.values[self.field] = value
+
+
+class String:
+    """A NUL-padded string option; an empty one is read as not given unless `always`."""
+
+    __slots__ = ("always", "field", "size")
+
+    def __init__(self, field: str, size: int, *, always: bool = False) -> None:
+        self.field = field
+        self.size = size
+        self.always = always
+
+    def write(self, use: Extension, family: Family) -> bytes:
+        value: str | None = getattr(use, self.field)
+        return (value or "").encode("latin-1")[: self.size].ljust(self.size, b"\0")
+
+    def read(self, piece: bytes, into: Reading) -> None:
+        text = piece.partition(b"\0")[0].decode("latin-1")
+        if text or self.always:
+            into.values[self.field] = text
+
+
+class Bits:
+    """A word of flags.
+
+    `inverted` maps a bit to the option whose `!` it is, `given` to the option
+    whose presence it is (for an option without a value, that is its value).
+    `always` bits are written as they are.
+    """
+
+    __slots__ = ("always", "given", "inverted", "size", "struct")
+
+    def __init__(
+        self,
+        code: str,
+        *,
+        given: dict[int, str] | None = None,
+        inverted: dict[int, str] | None = None,
+        always: int = 0,
+    ) -> None:
+        self.struct = struct.Struct(code if code[0] in "<>=" else "=" + code)
+        self.size = self.struct.size
+        self.given = given or {}
+        self.inverted = inverted or {}
+        self.always = always
+
+    def write(self, use: Extension, family: Family) -> bytes:
+        word = self.always
+        for bit, field in self.given.items():
+            if getattr(use, field) is not None:
+                word |= bit
+        for bit, field in self.inverted.items():
+            if use.is_inverted(field):
+                word |= bit
+        return self.struct.pack(word)
+
+    def read(self, piece: bytes, into: Reading) -> None:
+        (word,) = self.struct.unpack(piece)
+        for bit, field in self.given.items():
+            if word & bit:
+                into.values.setdefault(field, True)
+            else:
+                into.values.pop(field, None)
+        for bit, field in self.inverted.items():
+            if word & bit:
+                into.inverted.add(field)
+
+
+def xt_align(size: int) -> int:
+    """Round up to 8 bytes, as XT_ALIGN does."""
+    return size + 7 & ~7
+
+
+__all__ = ["Bits", "Field", "Layout", "Number", "Pad", "Pair", "Reading", "String", "xt_align"]

@@ -1,0 +1,1 @@
+"""Matches, one module each."""

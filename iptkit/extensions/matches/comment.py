@@ -1,0 +1,40 @@
+"""Attach a comment to a rule."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from iptkit.extensions.layout import Layout, String
+from iptkit.extensions.spec import Match, Option
+from iptkit.values.text import quoted
+
+if TYPE_CHECKING:
+    from iptkit.values.context import Context
+
+LIMIT = 255  # bytes; struct xt_comment_info holds one more for the NUL
+
+
+class CommentText:
+    """Any text; what is over 255 bytes is cut off without a word."""
+
+    metavar = "text"
+    words = 1
+    code = "IPT129"
+
+    def parse(self, text: str, context: Context) -> str:
+        return text[:LIMIT]
+
+    def show(self, value: str) -> str:
+        return quoted(value)
+
+
+class Comment(Match, name="comment"):
+    """Say what a rule is for, in up to 255 bytes.  Every packet matches."""
+
+    revision = 0
+    comment = Option("--comment", type=CommentText(), required=True, doc="the comment, up to 255 bytes")
+    layout = Layout(String("comment", 256, always=True))
+    example = '-i lo -m comment --comment "local traffic" -j ACCEPT'
+
+
+EXTENSIONS: tuple[Any, ...] = (Comment,)

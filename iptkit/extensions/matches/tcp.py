@@ -1,0 +1,105 @@
+"""Match TCP headers: ports, flags, options."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from iptkit.extensions.layout import Bits, Layout, Number, Pair
+from iptkit.extensions.ports import TcpPorts
+from iptkit.extensions.spec import Flag, Given, Match, Option
+from iptkit.values.faults import BadValue
+
+if TYPE_CHECKING:
+    from iptkit.values.context import Context
+
+FLAGS = {"FIN": 0x01, "SYN": 0x02, "RST": 0x04, "PSH": 0x08, "ACK": 0x10, "URG": 0x20}
+_ALL = 0x3F
+
+
+class TcpFlags:
+    """`mask comp`: which flags to look at, and which of these must be set."""
+
+    metavar = "mask comp"
+    words = 2
+    code = "IPT129"
+
+    def parse(self, text: tuple[str, str], context: Context) -> tuple[int, int]:
+        return self._set(text[0]), self._set(text[1])
+
+    def _set(self, text: str) -> int:
+        bits = 0
+        # strtok() reads the list: commas in a row are one.
+        for name in filter(None, text.split(",")):
+            upper = name.upper()
+            if upper == "ALL":
+                bits |= _ALL
+            elif upper in FLAGS:
+                bits |= FLAGS[upper]
+            elif upper != "NONE":
+                raise BadValue(f"no TCP flag is called {name!r}", hint=f"{', '.join(FLAGS)}, ALL or NONE")
+        return bits
+
+    def show(self, value: tuple[int, int]) -> str:
+        return f"{_names(value[0])} {_names(value[1])}"
+
+
+def _names(bits: int) -> str:
+    return ",".join(name for name, bit in FLAGS.items() if bits & bit) or "NONE"
+
+
+class OptionNumber:
+    metavar = "number"
+    words = 1
+    code = "IPT129"
+
+    def parse(self, text: str, context: Context) -> int:
+        from iptkit.values.numbers import parse_uint
+
+        return parse_uint(text, 1, 255)
+
+    def show(self, value: int) -> str:
+        return str(value)
+
+
+class Tcp(Match, name="tcp"):
+    """Match TCP segments by port, flags and options.
+
+    Needs `-p tcp`, which loads it by itself when one of its options is met.
+    """
+
+    protocols = (6,)
+    revision = 0
+    sport = Option("--sport", "--source-port", type=TcpPorts("tcp"), invert=True, doc="source port or range")
+    dport = Option(
+        "--dport", "--destination-port", type=TcpPorts("tcp"), invert=True, doc="destination port or range"
+    )
+    tcp_option = Option("--tcp-option", type=OptionNumber(), invert=True, doc="a TCP option by number")
+    tcp_flags = Option(
+        "--tcp-flags", type=TcpFlags(), invert=True, doc="flags looked at, and those set of them"
+    )
+    syn = Flag("--syn", invert=True, doc="SYN set, and FIN, RST, ACK not: --tcp-flags FIN,SYN,RST,ACK SYN")
+    # struct xt_tcp, linux/netfilter/xt_tcpudp.h
+    layout = Layout(
+        Pair("sport", "H", (0, 0xFFFF)),
+        Pair("dport", "H", (0, 0xFFFF)),
+        Number("tcp_option", "B"),
+        Pair("tcp_flags", "B", (0, 0)),
+        Bits("B", inverted={1: "sport", 2: "dport", 4: "tcp_flags", 8: "tcp_option"}),
+    )
+    example = "-p tcp -m tcp --dport 22 --tcp-flags FIN,SYN,RST,ACK SYN -j ACCEPT"
+
+    @classmethod
+    def settle(cls, given: dict[str, Given], context: Context) -> dict[str, Given]:
+        if "syn" in given and "tcp_flags" in given:
+            raise BadValue("--syn and --tcp-flags exclude each other", "IPT136")
+        out = dict(given)
+        if "syn" in out:
+            out["tcp_flags"] = Given((0x17, 0x02), out.pop("syn").inverted)
+        # A range of all ports says nothing, and save drops it, `!` and all.
+        for field in ("sport", "dport"):
+            if field in out and out[field].value == (0, 0xFFFF):
+                del out[field]
+        return out
+
+
+EXTENSIONS: tuple[Any, ...] = (Tcp,)

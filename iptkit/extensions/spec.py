@@ -1,0 +1,345 @@
+"""How an extension is declared.
+
+A match or target is one class: its options are class attributes, in the order
+iptables-save prints them, and what cannot be declared is a small method.
+
+    class Mark(Match, name="mark"):
+        \"\"\"Match the packet's netfilter mark. ...\"\"\"
+
+        revision = 1
+        mark = Option("--mark", type=MarkMask(), invert=True, required=True)
+        layout = Layout(U32Pair("mark"), Inverted("B", mark=1), size=12)
+
+Reading, printing, help, manual page and the struct the kernel takes are
+derived from that.  An instance is one use of the extension in a rule: it is
+immutable and equal to any other that means the same.
+
+Terms follow libxtables (include/xtables.h): `required` is XTOPT_MAND, `multi`
+XTOPT_MULTI, `excludes` and `needs` are excl and also.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar, overload
+
+from iptkit.values.faults import BadValue
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Self
+
+    from iptkit.extensions.layout import Layout
+    from iptkit.values.context import Context, Family
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+TABLES = ("filter", "nat", "mangle", "raw", "security")
+HOOKS = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
+INVERTED_PROTOCOL = 0x40  # XT_INV_PROTO, linux/netfilter/x_tables.h
+
+
+class ValueType(Protocol[T]):
+    """The values of one option: text to value and back.
+
+    `parse` raises ValueError with a message that fits after "--option: " (a
+    BadValue may carry a code and a hint).  `show` gives the words iptables-save
+    prints, quotes included.  Values are hashable.  `words` is how many words
+    the option takes; with more than one `parse` gets them as a tuple.
+    """
+
+    metavar: str
+    words: int
+    code: str  # lint code of a refusal
+
+    def parse(self, text: Any, context: Context) -> T: ...
+    def show(self, value: T) -> str: ...
+
+
+class Option(Generic[T]):
+    """One option of an extension.
+
+    names     the first is what iptables-save prints, the others are aliases
+    type      of its value; None for an option without one (its value is True)
+    invert    may stand after `!`
+    required  must be given
+    multi     may be given more than once; the later value counts, unless the
+              extension's `settle` joins them
+    excludes  fields of options it cannot stand with
+    needs     fields of options it cannot stand without
+    doc       one line for help and manual
+    """
+
+    __slots__ = ("doc", "excludes", "field", "index", "invert", "multi", "names", "needs", "required", "type")
+
+    def __init__(
+        self,
+        *names: str,
+        type: ValueType[T] | None = None,  # noqa: A002  # reads best at the declaration
+        invert: bool = False,
+        required: bool = False,
+        multi: bool = False,
+        excludes: tuple[str, ...] = (),
+        needs: tuple[str, ...] = (),
+        doc: str = "",
+    ) -> None:
+        self.names = names
+        self.type = type
+        self.invert = invert
+        self.required = required
+        self.multi = multi
+        self.excludes = excludes
+        self.needs = needs
+        self.doc = doc
+        self.field = ""
+        self.index = -1
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.field = name
+
+    @property
+    def flag(self) -> str:
+        return self.names[0]
+
+    @overload
+    def __get__(self, use: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, use: Extension, owner: type) -> T | None: ...
+    def __get__(self, use: Extension | None, owner: type) -> Self | T | None:
+        if use is None:
+            return self
+        found: T | None = use.values[self.index]
+        return found
+
+
+class Flag(Option[bool]):
+    """An option without a value: True where it is given."""
+
+    __slots__ = ()
+
+
+class Given(NamedTuple):
+    """One option as it was written: its value, and whether `!` stood before it."""
+
+    value: Any
+    inverted: bool
+
+
+class Problem(NamedTuple):
+    """Something wrong with an extension's options taken together."""
+
+    message: str
+    field: str = ""  # the option to point at; "" for the extension's name
+    code: str = "IPT129"
+    hint: str = ""
+    backends: tuple[str, ...] = ()  # who refuses, when not all do
+
+
+class RuleFacts(NamedTuple):
+    """What an extension may know of the rule it stands in."""
+
+    family: Family
+    protocol: int  # 0: any
+    protocol_inverted: bool
+    # The same as it stood when the extension's last option was read: some
+    # extensions look then, so that `-p` must come first.
+    protocol_then: int
+    protocol_then_inverted: bool
+    matches: tuple[Extension, ...]  # the rule's matches, when all are read
+
+
+class Place(NamedTuple):
+    """Where the kernel lets an extension stand.
+
+    A wrong table is refused in every chain.  A wrong hook is refused where the
+    chain can be reached from it; `nft_user_chains` is False where nf_tables
+    does not look at the hooks of rules in user chains.
+    """
+
+    tables: tuple[str, ...] = TABLES
+    hooks: tuple[str, ...] = HOOKS
+    nft_user_chains: bool = True
+
+
+class Extension:
+    """One use of a match or target: base of all of them."""
+
+    __slots__ = ("_text", "inverted", "values")
+
+    name: ClassVar[str]
+    kind: ClassVar[str]
+    families: ClassVar[tuple[Family, ...]] = (4, 6)
+    aliases: ClassVar[tuple[str, ...]] = ()  # other names that load it: `icmpv6` for `icmp6`
+    options: ClassVar[tuple[Option[Any], ...]] = ()
+    # At least one, or exactly one, of these fields must be given.
+    at_least_one: ClassVar[tuple[str, ...]] = ()
+    # Where the kernel lets it stand, and for which -p (numbers; () means any).
+    where: ClassVar[Place] = Place()
+    protocols: ClassVar[tuple[int, ...]] = ()
+    # The kernel's view: struct revision, and the fields of the struct.
+    revision: ClassVar[int] = 0
+    kernel_name: ClassVar[str] = ""
+    layout: ClassVar[Layout | None] = None
+    # Nothing about an instance can be wrong that its single values do not show.
+    plain: ClassVar[bool] = True
+    example: ClassVar[str] = ""
+
+    def __init_subclass__(
+        cls, *, name: str = "", families: tuple[Family, ...] | None = None, aliases: tuple[str, ...] = ()
+    ) -> None:
+        if name:
+            cls.name = name
+            cls.kernel_name = name
+        if families is not None:
+            cls.families = families
+        if aliases:
+            cls.aliases = aliases
+        found = {}
+        for base in reversed(cls.__mro__):
+            for field, value in vars(base).items():
+                if isinstance(value, Option):
+                    found[field] = value
+        cls.options = tuple(found.values())
+        for index, option in enumerate(cls.options):
+            option.index = index
+        cls.plain = (
+            cls.check is Extension.check and cls.settle.__func__ is Extension.settle.__func__  # type: ignore[attr-defined]  # classmethods have __func__
+        )
+
+    def __init__(self, values: tuple[Any, ...], inverted: int = 0) -> None:
+        self.values = values
+        self.inverted = inverted
+
+    @classmethod
+    def of(cls, context: Context | None = None, /, *, inverted: tuple[str, ...] = (), **given: Any) -> Self:
+        """Make one from field names and values: `Mark.of(mark=(1, 0xff), inverted=("mark",))`."""
+        values = tuple(given.get(o.field) for o in cls.options)
+        mask = 0
+        for option in cls.options:
+            if option.field in inverted:
+                mask |= 1 << option.index
+        return cls(values, mask)
+
+    @classmethod
+    def settle(cls, given: dict[str, Given], context: Context) -> dict[str, Given]:
+        """Turn options as written into options as kept: `--set-mark` into `--set-xmark`, defaults that save prints.
+
+        `given` is in the order written.  Raises BadValue.
+        """
+        return given
+
+    @classmethod
+    def read(cls, given: dict[str, Given], context: Context) -> Self:
+        """One use from the options given to it.  Raises BadValue."""
+        settled = cls.settle(given, context)
+        values = []
+        inverted = 0
+        for option in cls.options:
+            found = settled.get(option.field)
+            values.append(None if found is None else found.value)
+            if found is not None and found.inverted:
+                inverted |= 1 << option.index
+        return cls(tuple(values), inverted)
+
+    @classmethod
+    def missing(cls, present: frozenset[str], protocol: int) -> Iterator[Problem]:
+        """Yield what the options present lack or must not have together, beyond what is declared."""
+        yield from ()
+
+    def check(self, rule: RuleFacts) -> Iterator[Problem]:
+        """Yield what iptables itself refuses about the values taken together, in this rule."""
+        yield from ()
+
+    def kernel_check(self, rule: RuleFacts) -> Iterator[Problem]:
+        """Yield what iptables takes and the kernel then refuses, beyond `where` and `protocols`."""
+        yield from ()
+
+    def place(self) -> Place:
+        """Where this use may stand; `where` unless it depends on the options."""
+        return self.where
+
+    def is_inverted(self, field: str) -> bool:
+        option: Option[Any] = vars(type(self)).get(field) or getattr(type(self), field)
+        return bool(self.inverted >> option.index & 1)
+
+    def saved_name(self) -> str:
+        """The name iptables-save prints for this use."""
+        return self.name
+
+    def save(self) -> Iterator[str]:
+        """Yield the words after the name, as iptables-save prints them."""
+        bit = 1
+        for option, value in zip(self.options, self.values, strict=True):
+            if value is not None and value is not False:
+                if self.inverted & bit:
+                    yield "!"
+                yield option.names[0]
+                if option.type is not None:
+                    yield option.type.show(value)
+            bit <<= 1
+
+    def text(self) -> str:
+        """`name options`, as iptables-save prints them after -m or -j."""
+        try:
+            return self._text
+        except AttributeError:
+            self._text: str = " ".join((self.saved_name(), *self.save()))
+            return self._text
+
+    def encode(self, family: Family) -> bytes:
+        """The struct the kernel takes, without its header.  Raises BadValue where the values do not fit."""
+        if self.layout is None:
+            raise BadValue(f"{self.name} has no layout")
+        return self.layout.encode(self, family)
+
+    @classmethod
+    def decode(cls, payload: bytes, context: Context) -> Self:
+        """What `encode` made, or the kernel holds, back as a use.  Raises BadValue on what it cannot read."""
+        if cls.layout is None:
+            raise BadValue(f"{cls.name} has no layout")
+        return cls.layout.decode(cls, payload, context)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (
+            type(self) is type(other)
+            and self.values == other.values
+            and self.inverted == other.inverted
+        )
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.values, self.inverted))
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.text()}>"
+
+
+class Match(Extension):
+    __slots__ = ()
+    kind = "match"
+
+
+class Target(Extension):
+    __slots__ = ()
+    kind = "target"
+
+
+class Opaque(Extension):
+    """A match or target iptkit does not know, its words kept as written."""
+
+    __slots__ = ("kind_", "name_", "words")
+    kind = "opaque"
+    name = ""
+
+    def __init__(self, kind: str, name: str, words: tuple[str, ...]) -> None:
+        super().__init__((kind, name, *words))
+        self.kind_ = kind
+        self.name_ = name
+        self.words = words
+
+    def saved_name(self) -> str:
+        return self.name_
+
+    def save(self) -> Iterator[str]:
+        from iptkit.values.text import quoted
+
+        return (quoted(word) for word in self.words)

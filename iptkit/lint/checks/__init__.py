@@ -1,0 +1,1 @@
+"""Lint checks, one module each."""

@@ -1,0 +1,1 @@
+"""The meaning of a document: binding, interpretation, canonical form."""

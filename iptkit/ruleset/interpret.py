@@ -1,0 +1,871 @@
+"""A restore file as the program it is: from a state to a state.
+
+`interpret` runs the lines of a document on a base state as iptables-restore
+would (iptables/iptables-restore.c, iptables.c; libiptc/libiptc.c), and reports
+everything the real tool would refuse.  It is pure: what it returns is a new
+Ruleset, and whether to use it is the caller's affair.  A line that is refused
+changes nothing; reading goes on so that one run reports several faults.
+"""
+
+from __future__ import annotations
+
+import gc
+import re
+from operator import getitem
+from typing import TYPE_CHECKING, Any
+
+from iptkit.extensions.core import BUILTIN_CHAINS, CHAIN_NAME_LIMIT, VERDICTS, Jump
+from iptkit.extensions.registry import TARGETS
+from iptkit.ruleset.binding import RULE_COMMANDS, Fault, SegmentFault, did_you_mean
+from iptkit.ruleset.model import NO_COUNTERS, BrokenRule, Chain, Rule, Ruleset, Table
+from iptkit.syntax.document import ChainLine, CommitLine, RuleLine, TableLine
+from iptkit.syntax.words import ARGUMENT_LIMIT, WORD_LIMIT, split_counters, split_words, unquote
+from iptkit.text.codes import name_of
+from iptkit.text.diagnostic import BOTH, Diagnostic, Severity, Span
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from iptkit.ruleset.binding import Binder, Bound, Placed, Ref
+    from iptkit.ruleset.model import Counters
+    from iptkit.syntax.document import Document, Line
+
+_NUMBER = re.compile(r"[ \t\n\v\f\r]*([+-]?)([0-9]+)")
+_TOP = 2**64 - 1
+POLICIES = ("ACCEPT", "DROP")
+
+
+class Section:
+    """One `*table` … COMMIT of a file."""
+
+    __slots__ = ("broken", "chain_lines", "commit", "commit_number", "line", "table")
+
+    def __init__(self, line: TableLine, table: Table) -> None:
+        self.line = line
+        self.table = table  # the table as it stood at the section's end
+        self.chain_lines: dict[str, ChainLine | RuleLine] = {}  # where each chain was declared last
+        self.broken: list[BrokenRule] = []
+        self.commit = False
+
+
+class Outcome:
+    """What a file does.
+
+    `ruleset`     the state after it, when nothing was refused
+    `partial`     the state the real tool leaves: sections committed before the
+                  first fault; the same as `ruleset` when nothing was refused
+    `status`      exit status of the real tool: 0, 1 or 2
+    `line`        number of the first line refused, 0 for none
+    `tables`      names of the tables the file has sections for, in its order
+    `ended`       "help" or "version" where such an option ended the run early
+    """
+
+    __slots__ = ("diagnostics", "ended", "line", "partial", "ruleset", "sections", "status", "tables")
+
+    def __init__(self, ruleset: Ruleset) -> None:
+        self.ruleset = ruleset
+        self.partial = ruleset
+        self.diagnostics: list[Diagnostic] = []
+        self.sections: list[Section] = []
+        self.status = 0
+        self.line = 0
+        self.tables: list[str] = []
+        self.ended = ""
+
+
+def interpret(
+    document: Document,
+    binder: Binder,
+    *,
+    base: Ruleset | None = None,
+    noflush: bool = False,
+    counters: bool = False,
+    table: str | None = None,
+) -> Outcome:
+    """Run a document on a base state (empty if None).
+
+    `noflush`, `counters` and `table` are the options -n, -c and -T of
+    iptables-restore.  Raises nothing: every fault is a diagnostic.
+    """
+    enabled = gc.isenabled()
+    gc.disable()  # nothing here makes cycles, and there may be 100,000 rules
+    try:
+        return _Interpreter(document, binder, base, noflush, counters, table).run()
+    finally:
+        if enabled:
+            gc.enable()
+
+
+class _Refused(Exception):  # noqa: N818  # control flow: the line is refused for this fault
+    def __init__(self, fault: Fault) -> None:
+        self.fault = fault
+
+
+class _Interpreter:
+    def __init__(
+        self,
+        document: Document,
+        binder: Binder,
+        base: Ruleset | None,
+        noflush: bool,
+        counters: bool,
+        only: str | None,
+    ) -> None:
+        self.document = document
+        self.binder = binder
+        self.noflush = noflush
+        self.counters = counters
+        self.only = only
+        self.base = base
+        state = Ruleset(binder.family, {} if base is None else dict(base.tables))
+        self.out = Outcome(state)
+        self.section: Section | None = None
+        self.chains: dict[str, Chain] = {}
+        self.hidden: frozenset[str] = frozenset()
+        self.policy_set: set[str] = set()
+        self.skipping = False  # inside a section that -T leaves out
+
+    def run(self) -> Outcome:
+        out = self.out
+        position = 0
+        append = self._append
+        for position, line in enumerate(self.document.lines):
+            kind = line.__class__
+            if kind is RuleLine:
+                if self.section is None or not append(line):  # type: ignore[arg-type]  # kind says RuleLine
+                    self._rule_line(line)  # type: ignore[arg-type]
+                    if out.ended:
+                        return self._end_early()
+            elif kind is ChainLine:
+                self._guard(self._chain_line, line)
+            elif kind is TableLine:
+                self._guard(self._table_line, line)
+            elif kind is CommitLine:
+                self._guard(self._commit_line, line)
+        if self.section is not None:
+            line = self.document.lines[position]
+            self._report(
+                Diagnostic(
+                    "IPT004",
+                    name_of("IPT004"),
+                    Severity.ERROR,
+                    f"the section *{self.section.table.name} is not ended by COMMIT",
+                    Span(self.section.line.number, 0, len(self.section.line.raw)),
+                    "put a line COMMIT at its end",
+                    backends=BOTH,
+                ),
+                1,
+                line.number + 1,
+            )
+            self._leave()
+        if not out.status:
+            out.partial = out.ruleset
+        return out
+
+    def _end_early(self) -> Outcome:
+        """-h or -V in a line: the real tool prints and exits 0; what was committed before stays."""
+        if not self.out.status:
+            self.out.partial = self._state_copy()
+            self.out.ruleset = self.out.partial
+        return self.out
+
+    # -- faults
+
+    def _state_copy(self) -> Ruleset:
+        return Ruleset(self.out.ruleset.family, dict(self.out.ruleset.tables))
+
+    def _report(self, diagnostic: Diagnostic, status: int, number: int = 0) -> None:
+        out = self.out
+        out.diagnostics.append(diagnostic)
+        if not out.status:
+            out.status = status
+            out.line = number or diagnostic.span.line
+            out.partial = self._state_copy()
+
+    def _guard(self, run: Any, line: Line) -> None:
+        try:
+            run(line)
+        except _Refused as refused:
+            fault = refused.fault
+            start = len(line.raw) - len(line.raw.lstrip(" \t")) if fault.word < 0 else fault.word
+            self._report(
+                Diagnostic(
+                    fault.code,
+                    name_of(fault.code),
+                    Severity.ERROR,
+                    fault.message,
+                    Span(line.number, start if fault.word >= 0 else 0, len(line.raw)),
+                    fault.hint,
+                    backends=fault.backends or BOTH,
+                ),
+                fault.status,
+            )
+
+    def _broken(self, line: RuleLine, chain: str | None, faults: Iterable[Fault]) -> None:
+        spans = word_spans(line)
+        found = []
+        status = 0
+        for fault in faults:
+            status = status or fault.status
+            span = spans[fault.word] if 0 <= fault.word < len(spans) else (0, len(line.raw))
+            found.append(
+                Diagnostic(
+                    fault.code,
+                    name_of(fault.code),
+                    Severity.ERROR,
+                    fault.message,
+                    Span(line.number, *span),
+                    fault.hint,
+                    backends=fault.backends or BOTH,
+                )
+            )
+        for diagnostic in found:
+            self._report(diagnostic, status)
+        if self.section is not None:
+            self.section.broken.append(BrokenRule(line, chain, tuple(found), status))
+
+    # -- lines that are no rules
+
+    def _table_line(self, line: TableLine) -> None:
+        if self.section is not None:
+            section = self.section
+            self._report(
+                Diagnostic(
+                    "IPT004",
+                    name_of("IPT004"),
+                    Severity.ERROR,
+                    f"the section *{section.table.name} is not ended by COMMIT before this line",
+                    Span(section.line.number, 0, len(section.line.raw)),
+                    "put a line COMMIT before the next *table",
+                    ((Span(line.number, 0, len(line.raw)), "the next section begins here"),),
+                    BOTH,
+                ),
+                2,
+                line.number,
+            )
+            self._leave()
+        name = line.name
+        if not name:
+            raise _Refused(
+                Fault("IPT008", "a table line needs a name", -1, "one of " + ", ".join(BUILTIN_CHAINS))
+            )
+        self.skipping = self.only is not None and name != self.only
+        if self.skipping:
+            return
+        if name not in BUILTIN_CHAINS:
+            self.skipping = True  # its rules are not faults of their own
+            raise _Refused(
+                Fault(
+                    "IPT008",
+                    f"there is no table {name!r}",
+                    line.raw.find(name),
+                    did_you_mean(name.lower(), BUILTIN_CHAINS) or "one of " + ", ".join(BUILTIN_CHAINS),
+                )
+            )
+        tables = self.out.ruleset.tables
+        if name not in tables:
+            tables[name] = Table.fresh(name)
+        if name not in self.out.tables:
+            self.out.tables.append(name)
+        table = tables[name].copy()
+        if not self.noflush:
+            table.chains = {n: c for n, c in table.chains.items() if c.builtin}
+            for chain in table.chains.values():
+                chain.rules = []
+        self.section = Section(line, table)
+        self.out.sections.append(self.section)
+        self.chains = table.chains
+        self.policy_set = set()
+        self._hide()
+
+    def _hide(self) -> None:
+        self.hidden = frozenset(name for name in self.chains if name in TARGETS)
+
+    def _leave(self) -> None:
+        self.section = None
+        self.chains = {}
+        self.hidden = frozenset()
+
+    def _outside(self, line: Line, code: str, what: str) -> None:
+        if self.skipping:
+            return
+        raise _Refused(
+            Fault(code, f"{what} outside a table", -1, "a section begins with a line such as *filter", 1)
+        )
+
+    def _commit_line(self, line: CommitLine) -> None:
+        section = self.section
+        if section is None:
+            self._outside(line, "IPT005", "COMMIT stands")
+            self.skipping = False
+            return
+        section.commit = True
+        self.out.ruleset.tables[section.table.name] = section.table
+        self._leave()
+
+    def _chain_line(self, line: ChainLine) -> None:
+        section = self.section
+        if section is None:
+            return self._outside(line, "IPT007", "a chain line stands")
+        name = line.name
+        if name is None:
+            raise _Refused(Fault("IPT106", "a chain line needs a name"))
+        check_chain_name(name)
+        chain = self.chains.get(name)
+        if chain is None or not chain.builtin:
+            if chain is not None and self.noflush:
+                chain.rules = []
+            else:
+                self._create(name, "IPT024", 2)
+            section.chain_lines[name] = line
+            chain = self.chains[name]
+        else:
+            section.chain_lines[name] = line
+        policy = line.policy
+        if policy is None:
+            raise _Refused(
+                Fault("IPT025", f"the line of chain {name} has no policy", -1, "ACCEPT, DROP or -")
+            )
+        if policy == "-":
+            return None
+        counters = NO_COUNTERS
+        if self.counters:
+            found = parse_chain_counters(line.counters or "")
+            if found is None:
+                raise _Refused(
+                    Fault("IPT027", f"the policy of {name} needs counters with -c", -1, "[packets:bytes]")
+                )
+            counters = found
+        self._set_policy(name, policy, counters, line.raw.find(policy, len(name) + 1))
+        return None
+
+    def _create(self, name: str, code: str, status: int) -> None:
+        if name in VERDICTS:
+            raise _Refused(Fault("IPT107", f"a chain cannot be called {name}, that is a verdict", 1, "", 2))
+        if name in self.chains:
+            backends = (
+                ("legacy",) if code == "IPT024" and not self.chains[name].builtin and status == 2 else ()
+            )
+            raise _Refused(Fault(code, f"chain {name} exists already", 1, "", status, backends))
+        self.chains[name] = Chain(name, None)
+        if name in TARGETS:
+            self._hide()
+
+    def _set_policy(self, name: str, policy: str, counters: Counters, word: int) -> None:
+        chain = self.chains.get(name)
+        if chain is None or not chain.builtin:
+            # nf_tables takes such a line in a file and ignores the policy.
+            raise _Refused(
+                Fault(
+                    "IPT026",
+                    f"{name} is a user chain and has no policy",
+                    word,
+                    "write - instead",
+                    1,
+                    ("legacy",),
+                )
+            )
+        if policy not in POLICIES:
+            raise _Refused(Fault("IPT025", f"{policy!r} is not a policy", word, "ACCEPT or DROP", 1))
+        chain.policy = policy
+        chain.counters = counters
+        self.policy_set.add(name)
+
+    # -- rules
+
+    def _append(self, line: RuleLine) -> bool:
+        """The common case, a good -A of one rule; False to let _rule_line see to it."""
+        shape = line.shape
+        if shape is None or self.hidden:
+            return False
+        binder = self.binder
+        bound = binder._bound.get(shape) or binder.bound(shape)
+        if bound.command != "A" or bound.faults or bound.ends or bound.opaque:
+            return False
+        try:
+            values = tuple(map(getitem, bound.memos, line.values))
+            for placed in bound.reading:
+                placed.segment.use(placed.key(values), binder.context)
+        except ValueError:
+            return False
+        chain = self.chains.get(values[bound.chain] if bound.chain.__class__ is int else bound.chain)  # type: ignore[index, arg-type]  # the class says which
+        if chain is None:
+            return False
+        jump = bound.jump
+        if jump is not None and bound.target is None:
+            target = values[jump] if jump.__class__ is int else jump  # type: ignore[index]
+            if target.__class__ is Jump:
+                to = self.chains.get(target.chain)
+                if to is None or to.policy is not None:
+                    return False
+            elif target.__class__ is str and (target not in VERDICTS or bound.goto):
+                return False
+        for ref in bound.lists:
+            if ref.__class__ is not int or len(values[ref]) != 1:  # type: ignore[index]
+                return False
+        if chain.policy is not None and bound.hooked and self._misplaced(bound, values, chain.name):
+            return False
+        counters = NO_COUNTERS
+        if bound.counters is not None or (self.counters and line.counters is not None):
+            try:
+                counters = self._rule_counters(line, bound, values)
+            except _Refused:
+                return False
+        chain.rules.append(Rule(binder, line, bound, values, counters))
+        return True
+
+    def _misplaced(self, bound: Bound, values: tuple[Any, ...], chain: str) -> Fault | None:
+        """What iptables refuses by the name of the built-in chain or table."""
+        if chain in ("PREROUTING", "INPUT") and bound.out_interface is not None:
+            return Fault(
+                "IPT113", f"{chain} sees packets before they have an output interface", bound.where["o"]
+            )
+        if chain in ("POSTROUTING", "OUTPUT") and bound.in_interface is not None:
+            return Fault("IPT113", f"packets in {chain} have no input interface", bound.where["i"])
+        return None
+
+    def _rule_counters(self, line: RuleLine, bound: Bound, values: tuple[Any, ...]) -> Counters:
+        given = bound.counters
+        if self.counters and line.counters is not None:
+            if given is not None:
+                raise _Refused(Fault("IPT135", "counters are given twice, before the rule and by -c"))
+            texts = (line.counters.packets, line.counters.octets)
+        elif given is not None:
+            texts = (self._text(given[0], values), self._text(given[1], values))
+        else:
+            return NO_COUNTERS
+        return parse_counter(texts[0], "packet"), parse_counter(texts[1], "byte")
+
+    def _text(self, ref: Ref | None, values: tuple[Any, ...]) -> str:
+        return values[ref] if isinstance(ref, int) else ref or ""
+
+    def _rule_line(self, line: RuleLine) -> None:
+        """Any line of words, in full."""
+        if self.section is None:
+            if not self.skipping:
+                self._outside_rule(line)
+            return
+        if line.shape is None:
+            code = "IPT027" if line.fault and line.fault.startswith("need") else "IPT021"
+            message = f"counters before a rule: {line.fault}" if code == "IPT027" else line.fault or ""
+            hint = (
+                "[packets:bytes]"
+                if code == "IPT027"
+                else (
+                    f"at most {WORD_LIMIT} bytes a word"
+                    if "byte" in message
+                    else f"at most {ARGUMENT_LIMIT} words"
+                )
+            )
+            self._broken(line, None, (Fault(code, message, -1, hint),))
+            return
+        bound = self.binder.bound(line.shape, self.hidden)
+        if bound.faults:
+            self._broken(line, self._chain_name(line, bound), self._all_faults(line, bound))
+            return
+        if bound.ends:
+            if bound.ends != "family":
+                self.out.ended = bound.ends
+            return
+        values, faults = self._values(line, bound)
+        if faults:
+            self._broken(line, self._chain_name(line, bound), faults)
+            return
+        try:
+            self._run_command(line, bound, values)
+        except _Refused as refused:
+            self._broken(line, self._chain_name(line, bound), (refused.fault,))
+
+    def _outside_rule(self, line: RuleLine) -> None:
+        self._report(
+            Diagnostic(
+                "IPT007",
+                name_of("IPT007"),
+                Severity.ERROR,
+                "this line stands outside a table",
+                Span(line.number, 0, len(line.raw)),
+                "a section begins with a line such as *filter",
+                backends=BOTH,
+            ),
+            1,
+        )
+
+    def _chain_name(self, line: RuleLine, bound: Bound) -> str | None:
+        if isinstance(bound.chain, int):
+            return unquote(line.values[bound.chain])
+        return bound.chain
+
+    def _all_faults(self, line: RuleLine, bound: Bound) -> list[Fault]:
+        """The faults of the shape, and of values on the way: in the order of the words."""
+        _, faults = self._values(line, bound)
+        return sorted((*bound.faults, *faults), key=lambda f: f.word)
+
+    def _values(self, line: RuleLine, bound: Bound) -> tuple[tuple[Any, ...], list[Fault]]:
+        """The values of a line, or what is wrong with them."""
+        faults: list[Fault] = []
+        values: list[Any] = []
+        holes = bound.shape.holes
+        for hole, (memo, raw) in enumerate(zip(bound.memos, line.values, strict=True)):
+            if hole == bound.jump and self.hidden and unquote(raw) in self.hidden:
+                values.append(Jump(unquote(raw), bound.goto))
+                continue
+            try:
+                values.append(memo[raw])
+            except ValueError as error:
+                values.append(None)
+                code = getattr(error, "code", "") or memo.type.code
+                faults.append(Fault(code, str(error), holes[hole], getattr(error, "hint", "")))
+        if faults:
+            return (), faults
+        made = tuple(values)
+        for placed in bound.reading:
+            try:
+                placed.segment.use(placed.key(made), self.binder.context)
+            except SegmentFault as error:
+                faults.append(_fault_of(placed, error))
+            except ValueError as error:
+                code = getattr(error, "code", "") or "IPT129"
+                faults.append(Fault(code, str(error), placed.word, getattr(error, "hint", "")))
+        return made, faults
+
+    def _run_command(self, line: RuleLine, bound: Bound, values: tuple[Any, ...]) -> None:
+        command = bound.command
+        if bound.ends:
+            self.out.ended = bound.ends
+            return
+        name = None if bound.chain is None else self._text(bound.chain, values)
+        if command[0] in RULE_COMMANDS:
+            assert name is not None  # the binder gives these commands a chain
+            self._rule_command(line, bound, values, name)
+            return
+        if self.counters and line.counters is not None and command not in ("P",):
+            raise _Refused(Fault("IPT020", f"counters mean nothing before -{command}"))
+        if command == "N":
+            self._new_chain(line, name or "")
+        elif command == "F":
+            for chain in self._chains(name):
+                chain.rules = []
+        elif command == "X":
+            self._delete_chains(name)
+        elif command == "E":
+            self._rename(name or "", self._text(bound.argument, values))
+        elif command == "P":
+            self._policy_command(line, bound, values, name or "")
+        elif command == "Z":
+            self._zero(name, bound, values)
+        else:
+            self._chains(name)  # -L and -S print, and change nothing
+
+    def _chains(self, name: str | None) -> list[Chain]:
+        if name is None:
+            return list(self.chains.values())
+        return [self._chain(name)]
+
+    def _chain(self, name: str) -> Chain:
+        chain = self.chains.get(name)
+        if chain is None:
+            raise _Refused(
+                Fault("IPT101", f"there is no chain {name!r} here", 1, did_you_mean(name, self.chains), 1)
+            )
+        return chain
+
+    def _rule_command(self, line: RuleLine, bound: Bound, values: tuple[Any, ...], name: str) -> None:
+        command = bound.command
+        if len(name) > CHAIN_NAME_LIMIT:
+            raise _Refused(Fault("IPT106", f"chain name {name!r} is longer than {CHAIN_NAME_LIMIT} bytes", 1))
+        if command in ("C", "D", "D#") and self.counters and line.counters is not None:
+            raise _Refused(Fault("IPT020", f"counters mean nothing before -{command[0]}"))
+        jump = bound.jump
+        goal = None if jump is None else self._goal(jump, values)
+        if self.section and self.section.table.name == "nat" and goal == "DROP":
+            raise _Refused(
+                Fault(
+                    "IPT114",
+                    "the nat table is not for filtering: DROP is refused",
+                    bound.where["j"] + 1,
+                    "drop in the filter, mangle or raw table",
+                )
+            )
+        misplaced = self._misplaced(bound, values, name)
+        if misplaced is not None:
+            raise _Refused(misplaced)
+        rule = Rule(self.binder, line, bound, values, self._rule_counters(line, bound, values))
+        picks = rule.picks
+        if picks > 1:
+            if bound.source_inverted or bound.destination_inverted:
+                raise _Refused(
+                    Fault(
+                        "IPT138",
+                        "! cannot stand with a list of addresses",
+                        bound.where.get("s", bound.where.get("d", -1)),
+                    )
+                )
+            if command == "R":
+                raise _Refused(Fault("IPT020", "-R takes one source and one destination"))
+        if command == "D#":
+            self._delete_number(name, self._position(bound, values))
+            return
+        if bound.position is not None:
+            position = self._position(bound, values)
+        else:
+            position = 1
+        chain = self.chains.get(name)
+        if bound.target is None and not any(at < 0 for at, _ in bound.opaque):
+            self._check_jump(bound, goal)
+        if chain is None:
+            self._chain(name)
+            return
+        rules = (
+            [rule]
+            if picks == 1
+            else [Rule(self.binder, line, bound, values, rule.counters, pick) for pick in range(picks)]
+        )
+        if command == "A":
+            chain.rules += rules
+        elif command == "I":
+            if position > len(chain.rules) + 1:
+                raise _Refused(
+                    Fault(
+                        "IPT020",
+                        f"{name} has {len(chain.rules)} rules, there is no position {position}",
+                        bound.where.get("position", -1),
+                        "",
+                        1,
+                    )
+                )
+            chain.rules[position - 1 : position - 1] = rules[::-1]
+        elif command == "R":
+            self._number(chain, position, bound)
+            chain.rules[position - 1] = rule
+        else:
+            self._find(chain, rules, delete=command == "D")
+
+    def _goal(self, jump: Ref, values: tuple[Any, ...]) -> str:
+        target = values[jump] if isinstance(jump, int) else jump
+        if isinstance(target, str):
+            return target
+        name: str = target.chain if isinstance(target, Jump) else target.name
+        return name
+
+    def _check_jump(self, bound: Bound, goal: str | None) -> None:
+        """Is there such a target, and may one jump there?"""
+        if goal is None:
+            return
+        at = bound.where.get("j", -1) + 1
+        to = self.chains.get(goal)
+        if to is not None and goal not in VERDICTS:
+            if to.builtin:
+                raise _Refused(
+                    Fault("IPT103", f"{goal} is a built-in chain, and no rule can jump there", at, "", 1)
+                )
+            return
+        if bound.goto:
+            if goal in VERDICTS or goal in TARGETS:
+                raise _Refused(Fault("IPT104", f"{goal} is a target, -g takes a chain", at, f"-j {goal}"))
+            raise _Refused(
+                Fault(
+                    "IPT101",
+                    f"there is no chain {goal!r} to go to",
+                    at,
+                    did_you_mean(goal, self._user_chains()),
+                )
+            )
+        if goal in VERDICTS:
+            return
+        isjump = isinstance(bound.jump, str) or goal not in TARGETS
+        if isjump and (goal not in TARGETS or isinstance(bound.jump, str)):
+            from iptkit.extensions.registry import find_target
+
+            if find_target(goal, self.binder.family) is not None:
+                return
+            if goal in TARGETS and find_target(goal, 6 if self.binder.family == 4 else 4) is not None:
+                raise _Refused(
+                    Fault("IPT124", f"the target {goal} belongs to IPv{10 - self.binder.family}", at)
+                )
+            raise _Refused(
+                Fault(
+                    "IPT101",
+                    f"there is no chain and no target {goal!r}",
+                    at,
+                    did_you_mean(goal, (*self._user_chains(), *VERDICTS, *TARGETS)),
+                )
+            )
+
+    def _user_chains(self) -> list[str]:
+        return [c.name for c in self.chains.values() if not c.builtin]
+
+    def _position(self, bound: Bound, values: tuple[Any, ...]) -> int:
+        from iptkit.values.numbers import parse_uint
+
+        text = self._text(bound.position, values)
+        try:
+            return parse_uint(text, 1, 2**31 - 1)
+        except ValueError:
+            raise _Refused(
+                Fault(
+                    "IPT020",
+                    f"{text!r} is not the number of a rule",
+                    bound.where.get("position", -1),
+                    "they count from 1",
+                )
+            ) from None
+
+    def _number(self, chain: Chain, position: int, bound: Bound | None) -> None:
+        if position > len(chain.rules):
+            at = -1 if bound is None else bound.where.get("position", -1)
+            raise _Refused(
+                Fault(
+                    "IPT020",
+                    f"{chain.name} has {len(chain.rules)} rules, there is no rule {position}",
+                    at,
+                    "",
+                    1,
+                )
+            )
+
+    def _delete_number(self, name: str, position: int) -> None:
+        chain = self._chain(name)
+        self._number(chain, position, None)
+        del chain.rules[position - 1]
+
+    def _find(self, chain: Chain, rules: list[Rule], *, delete: bool) -> None:
+        for wanted in rules:
+            identity = wanted.identity()
+            for at, rule in enumerate(chain.rules):
+                if rule.identity() == identity:
+                    if delete:
+                        del chain.rules[at]
+                    break
+            else:
+                raise _Refused(Fault("IPT020", f"{chain.name} has no such rule", -1, "", 1))
+
+    def _new_chain(self, line: RuleLine, name: str) -> None:
+        if name[:1] in ("-", "!"):
+            raise _Refused(Fault("IPT106", f"a chain name may not begin with {name[0]}", 1))
+        if not name or name in TARGETS or name in VERDICTS or name == "standard":
+            raise _Refused(Fault("IPT107", f"a chain cannot be called {name!r}, that is a target", 1))
+        if any(c in " \t\n\v\f\r" for c in name):
+            raise _Refused(Fault("IPT106", f"chain name {name!r} has a blank in it", 1))
+        if len(name) > CHAIN_NAME_LIMIT:
+            raise _Refused(Fault("IPT106", f"chain name {name!r} is longer than {CHAIN_NAME_LIMIT} bytes", 1))
+        self._create(name, "IPT024", 1)
+        assert self.section is not None
+        self.section.chain_lines[name] = line
+
+    def _delete_chains(self, name: str | None) -> None:
+        chains = [c for c in self._chains(name) if name is not None or not c.builtin]
+        for chain in chains:
+            if chain.builtin:
+                raise _Refused(Fault("IPT020", f"{chain.name} is built in and stays", 1, "", 1))
+            if chain.rules:
+                raise _Refused(
+                    Fault("IPT020", f"{chain.name} still has rules", 1, f"-F {chain.name} first", 1)
+                )
+            if self._referenced(chain.name):
+                raise _Refused(Fault("IPT020", f"{chain.name} is still jumped to", 1, "", 1))
+            del self.chains[chain.name]
+        self._hide()
+
+    def _jumps(self) -> Iterable[tuple[Chain, int, Rule, Jump]]:
+        for chain in self.chains.values():
+            for at, rule in enumerate(chain.rules):
+                target = rule.target
+                if isinstance(target, Jump):
+                    yield chain, at, rule, target
+
+    def _referenced(self, name: str) -> bool:
+        return any(target.chain == name for _, _, _, target in self._jumps())
+
+    def _rename(self, old: str, new: str) -> None:
+        chain = self._chain(old)
+        if chain.builtin:
+            raise _Refused(Fault("IPT020", f"{old} is built in and keeps its name", 1, "", 1))
+        if new in self.chains or new in VERDICTS:
+            raise _Refused(Fault("IPT024", f"chain {new} exists already", 2, "", 1))
+        self.chains = {(new if name == old else name): c for name, c in self.chains.items()}
+        assert self.section is not None
+        self.section.table.chains = self.chains
+        chain.name = new
+        for holder, at, rule, target in list(self._jumps()):
+            if target.chain == old:
+                holder.rules[at] = rule.jumping_to(new)
+        self._hide()
+
+    def _policy_command(self, line: RuleLine, bound: Bound, values: tuple[Any, ...], name: str) -> None:
+        policy = self._text(bound.argument, values)
+        if self.section and self.section.table.name == "nat" and policy == "DROP":
+            raise _Refused(
+                Fault(
+                    "IPT114", "the nat table is not for filtering: DROP is refused", bound.where["argument"]
+                )
+            )
+        chain = self._chain(name)
+        if not chain.builtin:
+            raise _Refused(
+                Fault("IPT026", f"{name} is a user chain and has no policy", bound.where["argument"], "", 1)
+            )
+        self._set_policy(name, policy, self._rule_counters(line, bound, values), bound.where["argument"])
+
+    def _zero(self, name: str | None, bound: Bound, values: tuple[Any, ...]) -> None:
+        """-Z: counters that came from the base; those set in this file are kept (libiptc's counter maps)."""
+        old: set[int] = set()
+        if self.base is not None and self.section is not None and self.section.table.name in self.base.tables:
+            for chain in self.base.tables[self.section.table.name].chains.values():
+                old.update(map(id, chain.rules))
+        chains = self._chains(name)
+        if bound.position is not None:
+            (chain,) = chains
+            position = self._position(bound, values)
+            self._number(chain, position, bound)
+            if id(chain.rules[position - 1]) in old:
+                chain.rules[position - 1] = chain.rules[position - 1].counting(NO_COUNTERS)
+            return
+        for chain in chains:
+            chain.rules = [r.counting(NO_COUNTERS) if id(r) in old else r for r in chain.rules]
+            if chain.name not in self.policy_set:
+                chain.counters = NO_COUNTERS
+
+
+def _fault_of(placed: Placed, error: SegmentFault) -> Fault:
+    problem = error.problem
+    word = placed.word
+    for option, refs, _, at in placed.segment.fields:
+        if option.field == problem.field:
+            word = placed.word + at + (1 if refs else 0)
+            break
+    return Fault(problem.code, problem.message, word, problem.hint, 2, problem.backends)
+
+
+def word_spans(line: RuleLine) -> list[tuple[int, int]]:
+    """Where each word of a rule line stands, in bytes of the line."""
+    text = line.raw
+    begin = 0
+    if text.startswith("["):
+        try:
+            _, text, begin = split_counters(text)
+        except ValueError:
+            return []
+    return [(w.start, w.end) for w in split_words(text, begin)]
+
+
+def check_chain_name(name: str) -> None:
+    if len(name) > CHAIN_NAME_LIMIT:
+        raise _Refused(Fault("IPT106", f"chain name {name!r} is longer than {CHAIN_NAME_LIMIT} bytes", 1))
+
+
+def parse_counter(text: str, what: str) -> int:
+    """One counter as sscanf's %llu reads it: a leading number, clamped to 64 bits."""
+    found = _NUMBER.match(text)
+    if found is None:
+        raise _Refused(Fault("IPT027", f"the {what} counter {text!r} is not a number", -1, "[packets:bytes]"))
+    number = min(int(found[2]), _TOP)
+    return (2**64 - number) & _TOP if found[1] == "-" and number < _TOP else number
+
+
+_CHAIN_COUNTERS = re.compile(r"\[[ ]*([+-]?[0-9]+):[ ]*([+-]?[0-9]+)")
+
+
+def parse_chain_counters(text: str) -> Counters | None:
+    """`[packets:bytes]` of a chain line as sscanf reads it; None when it is none."""
+    found = _CHAIN_COUNTERS.match(text)
+    return (parse_counter(found[1], "packet"), parse_counter(found[2], "byte")) if found else None

@@ -1,0 +1,1 @@
+"""Text to a lossless document: lines, words, shapes."""

@@ -1,0 +1,141 @@
+"""The lossless tree: a file is its lines, and every line keeps its own text.
+
+Joining the lines of a `Document` gives the file back, byte for byte.  A rule
+line is its shape and its values: the shape is the line with the values taken
+out, shared by all rules that differ in nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from iptkit.syntax.words import CountersText
+    from iptkit.text.source import Source
+
+
+class Shape:
+    """The words of a rule line with its values taken out.
+
+    `words` holds None where a value stood; `holes` their indices.  A word that
+    begins with `-` or `!`, or that may name a match, protocol or target with
+    options, is never taken out, so the shape alone decides how a rule reads.
+    """
+
+    __slots__ = ("holes", "words")
+
+    def __init__(self, words: tuple[str | None, ...]) -> None:
+        self.words = words
+        self.holes = tuple(i for i, w in enumerate(words) if w is None)
+
+
+class BlankLine:
+    __slots__ = ("number", "raw")
+    kind = "blank"
+
+    def __init__(self, number: int, raw: str) -> None:
+        self.number = number
+        self.raw = raw
+
+
+class CommentLine(BlankLine):
+    __slots__ = ()
+    kind = "comment"
+
+
+class TableLine(BlankLine):
+    """`*name`: `name` is "" where none stands."""
+
+    __slots__ = ("name",)
+    kind = "table"
+
+    def __init__(self, number: int, raw: str) -> None:
+        self.number = number
+        self.raw = raw
+        words = strtok(raw[1:])
+        self.name = words[0] if words else ""
+
+
+class ChainLine(BlankLine):
+    """`:name policy [packets:bytes]`, each None where it is missing."""
+
+    __slots__ = ("counters", "name", "policy")
+    kind = "chain"
+
+    def __init__(self, number: int, raw: str) -> None:
+        self.number = number
+        self.raw = raw
+        words: list[str | None] = [*strtok(raw[1:])]
+        self.name, self.policy, self.counters = (*words, None, None, None)[:3]
+
+
+class CommitLine(BlankLine):
+    __slots__ = ()
+    kind = "commit"
+
+
+class RuleLine(BlankLine):
+    """A line of words.
+
+    `counters` are those before it, as written.  `values` are raw words, quotes
+    and all, in the order of the shape's holes.  `shape` is None when the line
+    could not be cut into words; `fault` then says why (else None).
+    """
+
+    __slots__ = ("counters", "fault", "shape", "values")
+    kind = "rule"
+
+    def __init__(
+        self,
+        number: int,
+        raw: str,
+        counters: CountersText | None,
+        shape: Shape | None,
+        values: list[str],
+        fault: str | None = None,
+    ) -> None:
+        self.number = number
+        self.raw = raw
+        self.counters = counters
+        self.shape = shape
+        self.values = values
+        self.fault = fault
+
+
+Line: TypeAlias = BlankLine | CommentLine | TableLine | ChainLine | CommitLine | RuleLine
+
+
+class Document:
+    """A parsed file.
+
+    `joined` holds the indices of lines that do not end with a newline: the
+    last one of a file that lacks it, and the pieces of an overlong line.
+    """
+
+    __slots__ = ("joined", "lines", "source")
+
+    def __init__(self, source: Source, lines: list[Line], joined: frozenset[int]) -> None:
+        self.source = source
+        self.lines = lines
+        self.joined = joined
+
+    def text(self) -> str:
+        """The file again, byte for byte (Latin-1, see iptkit.text.source)."""
+        return "".join(self._pieces())
+
+    def _pieces(self) -> Iterator[str]:
+        for at, line in enumerate(self.lines):
+            yield line.raw
+            if at not in self.joined:
+                yield "\n"
+
+    def ends_with_newline(self, at: int) -> bool:
+        return at not in self.joined
+
+
+def strtok(text: str) -> list[str]:
+    """The words of a table or chain line: blanks part them, nothing quotes, a NUL ends them."""
+    text = text.partition("\0")[0]
+    return [w for w in text.replace("\t", " ").split(" ") if w]

@@ -1,0 +1,134 @@
+"""The Lark grammars, and what the fast readers take from them.
+
+`grammar/save.lark` and `grammar/words.lark` say what lines and words are.
+Importing Lark costs more than reading a small file does, so what the fast
+readers need is kept beside the grammars as plain data, `memo.json`: the
+terminals' regular expressions, the kind of line each first character begins,
+and how each known option word reads.  The memo carries the grammars' hash and
+is not used when the hash differs; then, and for an option word that it does
+not hold, Lark is asked.  `python -m iptkit.syntax.memo` writes it anew.
+
+Lark's own `cache=` is not used: it is a pickle in a predictable place, and
+iptkit runs as root.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from lark import Lark, Tree
+
+GRAMMARS = ("save.lark", "words.lark")
+MEMO = "memo.json"
+BEGINS = "".join(chr(c) for c in range(256) if chr(c) != "\n")
+
+
+class OptionWord(NamedTuple):
+    """One word as getopt sees it.
+
+    `kind` is one of bang, long, short, end, argument; `name` is the option
+    with its dashes (the word itself for an argument); `attached` the value
+    glued to it (`--name=value`, `-Xvalue`), None when there is none.
+    """
+
+    kind: str
+    name: str
+    attached: str | None
+
+
+class Memo(NamedTuple):
+    hash: str
+    kinds: dict[str, str]  # a line's first character -> table, chain, comment, rule
+    words: dict[str, str]  # terminal of words.lark -> its regular expression
+    options: dict[str, tuple[str, str, str | None]]  # a word -> OptionWord
+
+
+@functools.cache
+def folder() -> Path:
+    """Where the grammars are: in the installed package, or beside it in a source tree."""
+    here = Path(__file__).resolve().parents[1]
+    for place in (here / "grammar", here.parent / "grammar"):
+        if (place / GRAMMARS[0]).is_file():
+            return place
+    raise FileNotFoundError(f"the grammars {', '.join(GRAMMARS)} are missing from {here}")
+
+
+def grammar_text() -> str:
+    return "".join((folder() / name).read_text(encoding="ascii") for name in GRAMMARS)
+
+
+def grammar_hash() -> str:
+    import hashlib
+
+    return hashlib.sha256(grammar_text().encode("ascii")).hexdigest()
+
+
+@functools.cache
+def lark(name: str) -> Lark:
+    """The Lark parser of one grammar; `start` for both, and `option` for words.lark."""
+    from lark import Lark
+
+    text = (folder() / name).read_text(encoding="ascii")
+    starts = ["start", "option"] if name == "words.lark" else ["start"]
+    return Lark(text, parser="lalr", start=starts, maybe_placeholders=False)
+
+
+@functools.cache
+def memo() -> Memo:
+    """The packaged memo, or one made from the grammars when it does not belong to them."""
+    try:
+        raw = json.loads((folder() / MEMO).read_text(encoding="ascii"))
+        stored = Memo(
+            raw["hash"], raw["kinds"], raw["words"], {k: tuple(v) for k, v in raw["options"].items()}
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return derive(())
+    return stored if stored.hash == grammar_hash() else derive(())
+
+
+def derive(option_words: tuple[str, ...]) -> Memo:
+    """Ask Lark for everything the memo holds, with these option words in it."""
+    lines = lark("save.lark")
+    kinds = {}
+    for char in BEGINS:
+        (line,) = lines.parse(char + "x").children
+        kinds[char] = str(_data(line))
+    words = {t.name: t.pattern.to_regexp() for t in lark("words.lark").terminals}
+    options = {word: tuple(_read_option(word)) for word in option_words}
+    return Memo(grammar_hash(), kinds, words, options)  # type: ignore[arg-type]  # OptionWord is that tuple
+
+
+@functools.cache
+def _known() -> dict[str, tuple[str, str, str | None]]:
+    return memo().options
+
+
+def option_word(word: str) -> OptionWord:
+    """How one word, without its quotes, reads to getopt."""
+    if not word or word[0] not in "-!":
+        return OptionWord("argument", word, None)
+    known = _known()
+    found = known.get(word)
+    if found is None:
+        found = _read_option(word)
+        if len(known) < 100_000:
+            known[word] = found
+    return OptionWord(*found)
+
+
+def _read_option(word: str) -> OptionWord:
+    tree = lark("words.lark").parse(word, start="option")
+    kind = str(_data(tree))
+    tokens = [str(token) for token in tree.children]
+    if kind == "long" and len(tokens) > 1:
+        return OptionWord(kind, tokens[0], tokens[2] if len(tokens) > 2 else "")
+    return OptionWord(kind, tokens[0], tokens[1] if len(tokens) > 1 else None)
+
+
+def _data(tree: object) -> str:
+    found: Tree[object] = tree  # type: ignore[assignment]  # Lark types children as Token | Tree
+    return found.data

@@ -1,0 +1,245 @@
+"""Text to Document.  Never raises: a line that is nothing else is a rule line.
+
+How it is fast: most rule lines are plain, and one regular expression takes
+their values out; what is left, the shape's key, is looked up.  Only a new key
+is looked at word by word.  Lines that are not plain (tabs, odd quotes, NULs,
+options spelled in ways the expression does not foresee) take the slow way,
+which cuts words one by one.  tests/syntax proves both give the same words, and
+both the same as the Lark grammar.
+"""
+
+from __future__ import annotations
+
+import gc
+import re
+from typing import TYPE_CHECKING
+
+from iptkit.syntax.document import (
+    BlankLine,
+    ChainLine,
+    CommentLine,
+    CommitLine,
+    Document,
+    RuleLine,
+    Shape,
+    TableLine,
+)
+from iptkit.syntax.grammar import memo, option_word
+from iptkit.syntax.words import (
+    ARGUMENT_LIMIT,
+    LINE_LIMIT,
+    WORD_LIMIT,
+    BadCounters,
+    CountersText,
+    split_counters,
+    split_words,
+)
+from iptkit.text.source import Source
+
+if TYPE_CHECKING:
+    from iptkit.syntax.document import Line
+
+# A value is a word that begins neither an option nor a negation, does not name
+# a match or protocol (after -m, -p), nor a target whose options follow.
+_VALUE = re.compile(
+    r" (?<! -[mp] )(?!(?<= -j )[^ ]+ (?:! )?--)"
+    r'("(?![-!\\])[^"\\]*(?:\\.[^"\\]*)*"|[^-!" \t][^ \t"]*)(?= |$)'
+)
+_COUNTERS = re.compile(r"\[([0-9]+):([0-9]+)\] ")
+_BLANKS = re.compile(r"[ \t]+")
+# Options whose argument may decide how the rest of the line reads, abbreviated
+# too, and bundles of short options that end in one.
+_DECIDES = re.compile(
+    r"(?:-[^-]*[mpjg]|--(?:m(?:a(?:t(?:ch?)?)?)?|p(?:r(?:o(?:t(?:o(?:c(?:ol?)?)?)?)?)?)?|ju?m?p?|go?t?o?))\Z"
+)
+
+
+class Parser:
+    """Parses documents and remembers the shapes it met, for any number of files."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[tuple[str, ...], Shape | None] = {}
+        self._by_words: dict[tuple[str | None, ...], Shape] = {}
+        self._kinds = memo().kinds
+
+    def parse(self, source: Source) -> Document:
+        """Parse one text.  The cyclic collector rests meanwhile: nothing here makes cycles."""
+        enabled = gc.isenabled()
+        gc.disable()
+        try:
+            return self._parse(source)
+        finally:
+            if enabled:
+                gc.enable()
+
+    def _parse(self, source: Source) -> Document:
+        text = source.text
+        raws = text.split("\n")
+        joined: list[int] = []
+        if raws[-1] == "":
+            raws.pop()
+        else:
+            joined.append(len(raws) - 1)
+        if any(len(raw) >= LINE_LIMIT for raw in raws):
+            return self._parse_cut(source, raws)
+        odd = "\0" in text
+        lines: list[Line] = []
+        add = lines.append
+        split = _VALUE.split
+        known = self._by_key
+        get = known.get
+        counted = _COUNTERS.match
+        kinds = self._kinds
+        number = 0
+        for raw in raws:
+            number += 1
+            counters = None
+            body = raw
+            if raw[:1] != "-":
+                if not raw:
+                    add(BlankLine(number, raw))
+                    continue
+                kind = kinds[raw[0]]
+                if kind != "rule":
+                    add(_OTHER[kind](number, raw))
+                    continue
+                if raw == "COMMIT" and not (joined and number == len(raws)):
+                    add(CommitLine(number, raw))
+                    continue
+                found = counted(raw)
+                if found is None:
+                    add(self._slow(number, raw, not joined or number < len(raws)))
+                    continue
+                body = raw[found.end() :]
+                counters = CountersText(found[1], found[2], 0, found.end() - 1)
+            if len(raw) > WORD_LIMIT or (odd and "\0" in raw):
+                add(self._slow(number, raw, not joined or number < len(raws)))
+                continue
+            parts = split(body)
+            key = tuple(parts[::2])
+            try:
+                shape = known[key]
+            except KeyError:
+                shape = self._new_key(key)
+            if shape is None:
+                add(self._slow(number, raw, not joined or number < len(raws)))
+            else:
+                add(RuleLine(number, raw, counters, shape, parts[1::2]))
+        return Document(source, lines, frozenset(joined))
+
+    def _parse_cut(self, source: Source, raws: list[str]) -> Document:
+        """As _parse, for a file with lines longer than the real tool's buffer: it sees them in pieces."""
+        lines: list[Line] = []
+        joined = []
+        complete = source.text.endswith("\n")
+        for number, raw in enumerate(raws, 1):
+            whole = raw + "\n" if complete or number < len(raws) else raw
+            for at in range(0, len(whole), LINE_LIMIT):
+                piece = whole[at : at + LINE_LIMIT]
+                ended = piece.endswith("\n")
+                lines.append(self._line(number, piece[:-1] if ended else piece, ended))
+                if not ended:
+                    joined.append(len(lines) - 1)
+        return Document(source, lines, frozenset(joined))
+
+    def _line(self, number: int, raw: str, ended: bool) -> Line:
+        if not raw:
+            return BlankLine(number, raw)
+        kind = self._kinds[raw[0]]
+        if kind != "rule":
+            return _OTHER[kind](number, raw)
+        if raw == "COMMIT" and ended:
+            return CommitLine(number, raw)
+        return self._slow(number, raw, ended)
+
+    def _new_key(self, key: tuple[str, ...]) -> Shape | None:
+        """The shape of a plain line's key, or None when such lines are not plain."""
+        words: list[str | None] = []
+        for at, literal in enumerate(key):
+            if '"' in literal:
+                self._by_key[key] = None
+                return None
+            if at:
+                words.append(None)
+            words += [w for w in _BLANKS.split(literal) if w]
+        plain = len(words) <= ARGUMENT_LIMIT - 4 and not _undecided(words)
+        shape = self._shape(tuple(words)) if plain else None
+        self._by_key[key] = shape
+        return shape
+
+    def _shape(self, words: tuple[str | None, ...]) -> Shape:
+        shape = self._by_words.get(words)
+        if shape is None:
+            shape = self._by_words[words] = Shape(words)
+        return shape
+
+    def _slow(self, number: int, raw: str, ended: bool) -> RuleLine:
+        text = raw + "\n" if ended else raw
+        try:
+            counters, text, begin = split_counters(text)
+        except BadCounters as error:
+            return RuleLine(number, raw, None, None, [], str(error))
+        words = split_words(text, begin)
+        if any(len(w.text) > WORD_LIMIT for w in words):
+            return RuleLine(number, raw, counters, None, [], f"a word is longer than {WORD_LIMIT} bytes")
+        if len(words) > ARGUMENT_LIMIT - 3:
+            return RuleLine(
+                number, raw, counters, None, [], f"more than {ARGUMENT_LIMIT - 3} words in one rule"
+            )
+        shaped: list[str | None] = []
+        values: list[str] = []
+        before = ""
+        for word in words:
+            if word.text[:1] in ("-", "!") or _DECIDES.match(before):
+                shaped.append(word.text)
+            else:
+                shaped.append(None)
+                # As written, if that reads back to the same word; it does not when the quote never closes.
+                written = text[word.start : word.end]
+                values.append(written if word.quoted or '"' not in written else _quote(word.text))
+            before = word.text
+        return RuleLine(number, raw, counters, self._shape(tuple(shaped)), values)
+
+
+def _undecided(words: list[str | None]) -> bool:
+    """Does a value stand where the word itself decides how the line reads?  (-j NAME may.)"""
+    before = ""
+    for word in words:
+        if word is None and before != "-j" and before != "-g" and _DECIDES.match(before):
+            return True
+        before = word or ""
+    return False
+
+
+def _quote(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+_OTHER: dict[str, type[CommentLine | TableLine | ChainLine]] = {
+    "comment": CommentLine,
+    "table": TableLine,
+    "chain": ChainLine,
+}
+
+_default: Parser | None = None
+
+
+def parse(source: Source) -> Document:
+    """Parse one text with the process's own Parser.  Never raises."""
+    global _default  # noqa: PLW0603  # a memo: what it holds changes no result
+    if _default is None:
+        _default = Parser()
+    return _default.parse(source)
+
+
+def words_of(line: RuleLine, ended: bool = True) -> list[str]:
+    """The words of a rule line as the binder sees them; [] when it could not be cut."""
+    if line.shape is None:
+        return []
+    from iptkit.syntax.words import unquote
+
+    values = iter(line.values)
+    return [unquote(next(values)) if w is None else w for w in line.shape.words]
+
+
+__all__ = ["Parser", "option_word", "parse", "words_of"]

@@ -1,0 +1,1 @@
+"""Source text, positions in it, and what is said about them."""

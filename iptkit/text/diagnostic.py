@@ -1,0 +1,70 @@
+"""What is said about a piece of source text.  Every layer reports with `Diagnostic`."""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+
+class Severity(enum.IntEnum):
+    INFO = 1
+    WARNING = 2
+    ERROR = 3
+
+    @property
+    def word(self) -> str:
+        return self.name.lower()
+
+
+class Span(NamedTuple):
+    """A half-open range of bytes of one line.
+
+    Lines count from 1, one per line feed, as an editor counts them; `start`
+    and `end` count bytes from 0 within the line.
+    """
+
+    line: int
+    start: int
+    end: int
+
+
+class Diagnostic(NamedTuple):
+    """One finding.
+
+    `code` and `name` are a check's (`IPT101`, `undefined-chain`).  `backends`
+    names who refuses the file for it, for errors: any of `legacy`, `nft`.
+    `fix` is a list of edits that would cure it, see `iptkit.text.edit`.
+    """
+
+    code: str
+    name: str
+    severity: Severity
+    message: str
+    span: Span
+    hint: str = ""
+    related: tuple[tuple[Span, str], ...] = ()
+    backends: tuple[str, ...] = ()
+    fix: tuple[Edit, ...] = ()
+
+
+class Edit(NamedTuple):
+    """Replace the bytes of `span` by `text`; `safe` when the effect of the file stays as it was or was meant."""
+
+    span: Span
+    text: str
+    safe: bool
+
+
+BOTH = ("legacy", "nft")
+
+
+class IptkitError(Exception):
+    """Base of every error iptkit raises on purpose; its text is meant for the user."""
+
+
+class RulesetError(IptkitError):
+    """A text that cannot be loaded; `diagnostics` says where and why."""
+
+    def __init__(self, diagnostics: tuple[Diagnostic, ...]) -> None:
+        super().__init__("; ".join(f"line {d.span.line}: {d.message}" for d in diagnostics[:3]))
+        self.diagnostics = diagnostics

@@ -1,0 +1,41 @@
+"""What the reading of a value depends on, besides its text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Family = Literal[4, 6]
+
+
+class Names:
+    """Names that live on a machine: users and groups, host names.
+
+    iptables looks them up when it reads a rule.  The core asks this object,
+    and never the machine; the default knows root alone.  Each function gives
+    None for what it does not know.
+    """
+
+    __slots__ = ("group", "host", "user")
+
+    def __init__(
+        self,
+        user: Callable[[str], int | None] = {"root": 0}.get,
+        group: Callable[[str], int | None] = {"root": 0}.get,
+        host: Callable[[str, Family], tuple[int, ...] | None] = lambda name, family: None,
+    ) -> None:
+        self.user = user
+        self.group = group
+        self.host = host
+
+
+class Context:
+    """The family of the rule and the names of the machine."""
+
+    __slots__ = ("family", "names")
+
+    def __init__(self, family: Family = 4, names: Names | None = None) -> None:
+        self.family: Family = family
+        self.names = names or Names()
