@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from iptkit.ruleset.binding import Binder, Bound, Placed, Ref
     from iptkit.syntax.document import RuleLine
     from iptkit.text.diagnostic import Diagnostic
-    from iptkit.values.context import Family
+    from iptkit.values.context import Context, Family
 
 Counters = tuple[int, int]  # packets, bytes
 NO_COUNTERS: Counters = (0, 0)
@@ -68,6 +68,10 @@ class Rule:
         if ref is None:
             return None
         return self.values[ref] if isinstance(ref, int) else self._binder.memo(type_)[ref]
+
+    @property
+    def context(self) -> Context:
+        return self._binder.context
 
     @property
     def command(self) -> str:
