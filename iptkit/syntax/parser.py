@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import gc
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from iptkit.syntax.document import (
     BlankLine,
@@ -24,7 +24,7 @@ from iptkit.syntax.document import (
     Shape,
     TableLine,
 )
-from iptkit.syntax.grammar import memo, option_word
+from iptkit.syntax.grammar import memo
 from iptkit.syntax.words import (
     ARGUMENT_LIMIT,
     LINE_LIMIT,
@@ -33,6 +33,7 @@ from iptkit.syntax.words import (
     CountersText,
     split_counters,
     split_words,
+    unquote,
 )
 from iptkit.text.source import Source
 
@@ -60,6 +61,7 @@ class Parser:
     def __init__(self) -> None:
         self._by_key: dict[tuple[str, ...], Shape | None] = {}
         self._by_words: dict[tuple[str | None, ...], Shape] = {}
+        self._pieces: dict[str, _Piece] = {}
         self._kinds = memo().kinds
 
     def parse(self, source: Source) -> Document:
@@ -80,9 +82,10 @@ class Parser:
             raws.pop()
         else:
             joined.append(len(raws) - 1)
-        if any(len(raw) >= LINE_LIMIT for raw in raws):
+        longest = max(map(len, raws), default=0)
+        if longest >= LINE_LIMIT:
             return self._parse_cut(source, raws)
-        odd = "\0" in text
+        odd = longest > WORD_LIMIT or "\0" in text
         lines: list[Line] = []
         add = lines.append
         split = _VALUE.split
@@ -112,7 +115,7 @@ class Parser:
                     continue
                 body = raw[found.end() :]
                 counters = CountersText(found[1], found[2], 0, found.end() - 1)
-            if len(raw) > WORD_LIMIT or (odd and "\0" in raw):
+            if odd and (len(raw) > WORD_LIMIT or "\0" in raw):
                 add(self._slow(number, raw, not joined or number < len(raws)))
                 continue
             parts = split(body)
@@ -155,15 +158,19 @@ class Parser:
     def _new_key(self, key: tuple[str, ...]) -> Shape | None:
         """The shape of a plain line's key, or None when such lines are not plain."""
         words: list[str | None] = []
+        pieces = self._pieces
+        last = len(key) - 1
         for at, literal in enumerate(key):
-            if '"' in literal:
+            piece = pieces.get(literal)
+            if piece is None:
+                piece = pieces[literal] = _piece(literal)
+            if piece.odd or (piece.decides and at != last):
                 self._by_key[key] = None
                 return None
-            if at:
+            words += piece.words
+            if at != last:
                 words.append(None)
-            words += [w for w in _BLANKS.split(literal) if w]
-        plain = len(words) <= ARGUMENT_LIMIT - 4 and not _undecided(words)
-        shape = self._shape(tuple(words)) if plain else None
+        shape = self._shape(tuple(words)) if len(words) <= ARGUMENT_LIMIT - 4 else None
         self._by_key[key] = shape
         return shape
 
@@ -201,14 +208,20 @@ class Parser:
         return RuleLine(number, raw, counters, self._shape(tuple(shaped)), values)
 
 
-def _undecided(words: list[str | None]) -> bool:
-    """Does a value stand where the word itself decides how the line reads?  (-j NAME may.)"""
-    before = ""
-    for word in words:
-        if word is None and before != "-j" and before != "-g" and _DECIDES.match(before):
-            return True
-        before = word or ""
-    return False
+class _Piece(NamedTuple):
+    """What stands between two values of a plain line."""
+
+    words: tuple[str, ...]
+    odd: bool  # has a quote in it, so the line is not plain
+    decides: bool  # a value that follows would decide how the line reads
+
+
+def _piece(literal: str) -> _Piece:
+    words = tuple(w for w in _BLANKS.split(literal) if w)
+    last = words[-1] if words else ""
+    # After -j and -g a value may follow: it is the name of a chain, or of a target without options.
+    decides = last not in ("-j", "-g") and _DECIDES.match(last) is not None
+    return _Piece(words, '"' in literal, decides)
 
 
 def _quote(text: str) -> str:
@@ -232,14 +245,12 @@ def parse(source: Source) -> Document:
     return _default.parse(source)
 
 
-def words_of(line: RuleLine, ended: bool = True) -> list[str]:
+def words_of(line: RuleLine) -> list[str]:
     """The words of a rule line as the binder sees them; [] when it could not be cut."""
     if line.shape is None:
         return []
-    from iptkit.syntax.words import unquote
-
     values = iter(line.values)
     return [unquote(next(values)) if w is None else w for w in line.shape.words]
 
 
-__all__ = ["Parser", "option_word", "parse", "words_of"]
+__all__ = ["Parser", "parse", "words_of"]

@@ -1,0 +1,115 @@
+"""The parser loses nothing, never raises, and agrees with the Lark grammar."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from iptkit.syntax import reference
+from iptkit.syntax.document import Document, RuleLine
+from iptkit.syntax.parser import Parser, parse, words_of
+from iptkit.syntax.words import LINE_LIMIT, BadCounters, split_counters, split_words
+from iptkit.text.source import Source
+
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "corpus"
+
+# Pieces that meet at the seams of the format: quotes, escapes, blanks, options.
+PIECES = st.sampled_from(
+    [
+        *' \t"\\!-#*:[]\0\r\n',
+        "-A", "-j", "-m", "-p", "-g", "-s", "--dport", "--dport=80", "-jACCEPT", "--", "tcp", "INPUT", "ACCEPT",
+        '"a b"', '"-j"', '"!x"', '""', 'a"b"c', "[1:2]", "[1:2] ", "COMMIT", "*filter", ":INPUT ACCEPT [0:0]",
+        "--comment", "10.0.0.1", "é", "--match", "--ju", "-fm", "LOG --log-prefix x",
+    ]
+)  # fmt: skip
+TEXTS = st.one_of(
+    st.lists(PIECES, max_size=25).map(" ".join), st.lists(PIECES, max_size=25).map("".join), st.text(max_size=60)
+).map(lambda text: text.encode("utf-8", "surrogatepass").decode("latin-1"))
+
+
+def document(text: str) -> Document:
+    return Parser().parse(Source("test", text))
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_come_back(data: bytes) -> None:
+    assert parse(Source.of(data)).text().encode("latin-1") == data
+
+
+@given(TEXTS)
+@example('-A INPUT -m comment --comment "x\n')
+@example("COMMIT")
+@example("[1:2]")
+def test_lines_agree_with_the_grammar(text: str) -> None:
+    parsed = document(text)
+    assert parsed.text() == text
+    assert [line.kind for line in parsed.lines] == reference.kinds(text)
+
+
+@given(TEXTS)
+@example('-A INPUT -j "ACC"EPT')
+@example('-A INPUT "x\\')
+def test_words_agree_with_the_grammar(text: str) -> None:
+    for at, line in enumerate(document(text).lines):
+        if not isinstance(line, RuleLine) or line.shape is None:
+            continue
+        whole = line.raw + "\n" if document(text).ends_with_newline(at) else line.raw
+        _, whole, begin = split_counters(whole)
+        assert words_of(line) == reference.words(whole[begin:]) == [w.text for w in split_words(whole, begin)]
+
+
+@given(TEXTS)
+def test_a_line_that_cannot_be_cut_says_why(text: str) -> None:
+    for line in document(text).lines:
+        if isinstance(line, RuleLine) and line.shape is None:
+            assert line.fault
+
+
+def test_shapes_are_shared_and_hold_no_values() -> None:
+    parsed = document("-A a -s 10.0.0.1 -p tcp -m tcp --dport 22 -j x\n-A b -s 10.0.0.2 -p tcp -m tcp --dport 80 -j y\n")
+    first, second = parsed.lines
+    assert isinstance(first, RuleLine)
+    assert isinstance(second, RuleLine)
+    assert first.shape is second.shape
+    assert first.values == ["a", "10.0.0.1", "22", "x"]
+
+
+def test_what_decides_how_a_line_reads_stays_in_the_shape() -> None:
+    for text in ("-A a -p 6 -m tcp", "-A a --protocol tcp", "-A a --match tcp", "-A a -j LOG --log-level 4", "-A a -fm tcp"):
+        (line,) = document(text + "\n").lines
+        assert isinstance(line, RuleLine)
+        assert line.shape is not None
+        assert "tcp" in line.shape.words or "6" in line.shape.words or "LOG" in line.shape.words
+
+
+def test_long_lines_are_cut_as_fgets_cuts_them() -> None:
+    text = "#" + "x" * (LINE_LIMIT + 10) + "\nCOMMIT\n"
+    parsed = document(text)
+    assert [line.kind for line in parsed.lines] == ["comment", "rule", "commit"]
+    assert [line.number for line in parsed.lines] == [1, 1, 2]
+    assert parsed.text() == text
+
+
+def test_commit_needs_its_newline() -> None:
+    assert [line.kind for line in document("COMMIT\nCOMMIT").lines] == ["commit", "rule"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("[1:2 -A x", "need ]"), ("[]", "need ]"), ("[12] -A x", "need ]"), ("[", "need ]")]
+)
+def test_bad_counters(text: str, message: str) -> None:
+    with pytest.raises(BadCounters, match=message):
+        split_counters(text)
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared corpus is not on this machine")
+def test_the_corpus_comes_back_byte_for_byte() -> None:
+    files = sorted(SHARED.rglob("*.save"))
+    assert files
+    parser = Parser()
+    for path in files:
+        data = path.read_bytes()
+        assert parser.parse(Source.of(data)).text().encode("latin-1") == data, path
