@@ -50,3 +50,28 @@ class MarkAndMask(MarkMask):
     def show(self, value: tuple[int, int]) -> str:
         mark, mask = value
         return f"{mark:#x}/{mask:#x}"
+
+
+class UIntRange:
+    """`low[:high]`; an end left out is 0 or `most`, a single number both ends (XTTYPE_UINT*RC).
+
+    libxtables takes a range whose low end is above its high one.
+    """
+
+    metavar = "low[:high]"
+    words = 1
+    code = "IPT129"
+
+    def __init__(self, most: int = UINT32_MAX) -> None:
+        self.most = most
+
+    def parse(self, text: str, context: Context) -> tuple[int, int]:
+        low_text, colon, high_text = text.partition(":")
+        low = parse_uint(low_text, 0, self.most) if low_text else 0
+        if not colon:
+            return low, low
+        return low, parse_uint(high_text, 0, self.most) if high_text else self.most
+
+    def show(self, value: tuple[int, int]) -> str:
+        low, high = value
+        return str(low) if low == high else f"{low}:{high}"

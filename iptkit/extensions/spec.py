@@ -189,7 +189,8 @@ class Extension:
     ) -> None:
         if name:
             cls.name = name
-            cls.kernel_name = name
+            if "kernel_name" not in vars(cls):
+                cls.kernel_name = name
         if families is not None:
             cls.families = families
         if aliases:
@@ -203,7 +204,9 @@ class Extension:
         for index, option in enumerate(cls.options):
             option.index = index
         cls.plain = (
-            cls.check is Extension.check and cls.settle.__func__ is Extension.settle.__func__  # type: ignore[attr-defined]  # classmethods have __func__
+            cls.check is Extension.check
+            and cls.within is Extension.within
+            and cls.settle.__func__ is Extension.settle.__func__  # type: ignore[attr-defined]  # classmethods have __func__
         )
 
     def __init__(self, values: tuple[Any, ...], inverted: int = 0) -> None:
@@ -240,6 +243,13 @@ class Extension:
             if found is not None and found.inverted:
                 inverted |= 1 << option.index
         return cls(tuple(values), inverted)
+
+    def within(self, rule: RuleFacts) -> Self:
+        """The use as it is in its rule: where a value means what it does only under the rule's -p.
+
+        Raises BadValue.
+        """
+        return self
 
     @classmethod
     def missing(cls, present: frozenset[str], protocol: int) -> Iterator[Problem]:

@@ -1,0 +1,27 @@
+"""Match the packet's netfilter mark."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from iptkit.extensions.layout import Bits, Layout, Pair
+from iptkit.extensions.numbers import MarkMask
+from iptkit.extensions.spec import Match, Option
+
+
+class Mark(Match, name="mark"):
+    """Match packets whose mark, ANDed with the mask, is the value.
+
+    The mark is a number that rules (`-j MARK`), routing and sockets put on a
+    packet; it never leaves the machine.  Bits of the value outside of the mask
+    make a rule that matches nothing.
+    """
+
+    revision = 1
+    mark = Option("--mark", type=MarkMask(), invert=True, required=True, doc="value, and mask to AND first")
+    # struct xt_mark_mtinfo1, linux/netfilter/xt_mark.h
+    layout = Layout(Pair("mark", "I", (0, 0), always=True), Bits("B", inverted={1: "mark"}), size=12)
+    example = "-m mark --mark 0x1/0xff -j ACCEPT"
+
+
+EXTENSIONS: tuple[Any, ...] = (Mark,)
