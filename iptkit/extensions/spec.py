@@ -195,11 +195,8 @@ class Extension:
             cls.families = families
         if aliases:
             cls.aliases = aliases
-        found = {}
-        for base in reversed(cls.__mro__):
-            for field, value in vars(base).items():
-                if isinstance(value, Option):
-                    found[field] = value
+        bases = reversed(cls.__mro__)
+        found = {f: o for base in bases for f, o in vars(base).items() if isinstance(o, Option)}
         cls.options = tuple(found.values())
         for index, option in enumerate(cls.options):
             option.index = index
@@ -225,7 +222,7 @@ class Extension:
 
     @classmethod
     def settle(cls, given: dict[str, Given], context: Context) -> dict[str, Given]:
-        """Turn options as written into options as kept: `--set-mark` into `--set-xmark`, defaults that save prints.
+        """Turn options as written into options as kept: `--set-mark` into `--set-xmark`, and defaults.
 
         `given` is in the order written.  Raises BadValue.
         """

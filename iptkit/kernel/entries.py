@@ -300,4 +300,3 @@ def _by_kernel_name(kind: str, name: str, names: dict[str, str]) -> list[str]:
     return ([name] if name in names else []) + others
 
 
-__all__ = ["Decoded", "Decoder", "Encoder", "Opaque", "Unencodable", "decode_use", "encode_use", "standard_target"]

@@ -36,7 +36,7 @@ from iptkit.values.names import protocol_number
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from iptkit.extensions.spec import Extension, Match, Option, Target
+    from iptkit.extensions.spec import Extension, Option, Target
     from iptkit.syntax.document import Shape
     from iptkit.values.context import Family, Names
 
@@ -180,7 +180,7 @@ class Segment:
         found = self._memo.get(key)
         if found is None:
             values = (key,) if self.holes == 1 else key
-            found = self.cls.read(self.given(values, context), context)
+            found = self.cls.read(self.given(values, context), context).within(self.rule)
             for problem in found.check(self.rule):
                 raise SegmentFault(problem)
             self._memo[key] = found
@@ -241,9 +241,9 @@ class Bound:
         "fragment",
         "fragment_inverted",
         "goto",
+        "hooked",
         "in_interface",
         "in_inverted",
-        "hooked",
         "jump",
         "lists",
         "matches",
@@ -356,7 +356,7 @@ class _Loaded:
         self.opaque = opaque
 
 
-class _Stop(Exception):  # noqa: N818  # control flow, not an error
+class _Stop(Exception):  # control flow, not an error
     """The rest of the line cannot be read."""
 
 

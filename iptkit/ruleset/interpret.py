@@ -18,6 +18,18 @@ from iptkit.extensions.core import BUILTIN_CHAINS, CHAIN_NAME_LIMIT, VERDICTS, J
 from iptkit.extensions.registry import TARGETS
 from iptkit.ruleset.binding import RULE_COMMANDS, Fault, SegmentFault, did_you_mean
 from iptkit.ruleset.model import NO_COUNTERS, BrokenRule, Chain, Rule, Ruleset, Table
+from iptkit.ruleset.steps import (
+    Append,
+    CreateChain,
+    DeleteChain,
+    FlushChain,
+    Insert,
+    Remove,
+    RenameChain,
+    Replace,
+    SetPolicy,
+    Zero,
+)
 from iptkit.syntax.document import ChainLine, CommitLine, RuleLine, TableLine
 from iptkit.syntax.words import ARGUMENT_LIMIT, WORD_LIMIT, split_counters, split_words, unquote
 from iptkit.text.codes import name_of
@@ -28,6 +40,7 @@ if TYPE_CHECKING:
 
     from iptkit.ruleset.binding import Binder, Bound, Placed, Ref
     from iptkit.ruleset.model import Counters
+    from iptkit.ruleset.steps import Step
     from iptkit.syntax.document import Document, Line
 
 _NUMBER = re.compile(r"[ \t\n\v\f\r]*([+-]?)([0-9]+)")
@@ -38,7 +51,7 @@ POLICIES = ("ACCEPT", "DROP")
 class Section:
     """One `*table` … COMMIT of a file."""
 
-    __slots__ = ("broken", "chain_lines", "commit", "commit_number", "line", "table")
+    __slots__ = ("broken", "chain_lines", "commit", "line", "steps", "table")
 
     def __init__(self, line: TableLine, table: Table) -> None:
         self.line = line
@@ -46,6 +59,7 @@ class Section:
         self.chain_lines: dict[str, ChainLine | RuleLine] = {}  # where each chain was declared last
         self.broken: list[BrokenRule] = []
         self.commit = False
+        self.steps: list[Step] = []  # what it does to the table, step by step, with --noflush alone
 
 
 class Outcome:
@@ -96,7 +110,7 @@ def interpret(
             gc.enable()
 
 
-class _Refused(Exception):  # noqa: N818  # control flow: the line is refused for this fault
+class _Refused(Exception):  # control flow: the line is refused for this fault
     def __init__(self, fault: Fault) -> None:
         self.fault = fault
 
@@ -127,9 +141,8 @@ class _Interpreter:
 
     def run(self) -> Outcome:
         out = self.out
-        position = 0
         append = self._append
-        for position, line in enumerate(self.document.lines):
+        for line in self.document.lines:
             kind = line.__class__
             if kind is RuleLine:
                 if self.section is None or not append(line):  # type: ignore[arg-type]  # kind says RuleLine
@@ -143,7 +156,7 @@ class _Interpreter:
             elif kind is CommitLine:
                 self._guard(self._commit_line, line)
         if self.section is not None:
-            line = self.document.lines[position]
+            line = self.document.lines[-1]
             self._report(
                 Diagnostic(
                     "IPT004",
@@ -286,6 +299,10 @@ class _Interpreter:
         self.chains = {}
         self.hidden = frozenset()
 
+    def _step(self, step: Step) -> None:
+        if self.noflush and self.section is not None:
+            self.section.steps.append(step)
+
     def _outside(self, line: Line, code: str, what: str) -> None:
         if self.skipping:
             return
@@ -315,6 +332,7 @@ class _Interpreter:
         if chain is None or not chain.builtin:
             if chain is not None and self.noflush:
                 chain.rules = []
+                self._step(FlushChain(name))
             else:
                 self._create(name, "IPT024", 2)
             section.chain_lines[name] = line
@@ -348,6 +366,7 @@ class _Interpreter:
             )
             raise _Refused(Fault(code, f"chain {name} exists already", 1, "", status, backends))
         self.chains[name] = Chain(name, None)
+        self._step(CreateChain(name))
         if name in TARGETS:
             self._hide()
 
@@ -370,6 +389,7 @@ class _Interpreter:
         chain.policy = policy
         chain.counters = counters
         self.policy_set.add(name)
+        self._step(SetPolicy(name, policy, counters))
 
     # -- rules
 
@@ -388,12 +408,13 @@ class _Interpreter:
                 placed.segment.use(placed.key(values), binder.context)
         except ValueError:
             return False
-        chain = self.chains.get(values[bound.chain] if bound.chain.__class__ is int else bound.chain)  # type: ignore[index, arg-type]  # the class says which
+        at = bound.chain
+        chain = self.chains.get(values[at] if isinstance(at, int) else at or "")
         if chain is None:
             return False
         jump = bound.jump
         if jump is not None and bound.target is None:
-            target = values[jump] if jump.__class__ is int else jump  # type: ignore[index]
+            target = values[jump] if isinstance(jump, int) else jump
             if target.__class__ is Jump:
                 to = self.chains.get(target.chain)
                 if to is None or to.policy is not None:
@@ -401,7 +422,7 @@ class _Interpreter:
             elif target.__class__ is str and (target not in VERDICTS or bound.goto):
                 return False
         for ref in bound.lists:
-            if ref.__class__ is not int or len(values[ref]) != 1:  # type: ignore[index]
+            if not isinstance(ref, int) or len(values[ref]) != 1:
                 return False
         if chain.policy is not None and bound.hooked and self._misplaced(bound, values, chain.name):
             return False
@@ -411,7 +432,10 @@ class _Interpreter:
                 counters = self._rule_counters(line, bound, values)
             except _Refused:
                 return False
-        chain.rules.append(Rule(binder, line, bound, values, counters))
+        rule = Rule(binder, line, bound, values, counters)
+        chain.rules.append(rule)
+        if self.noflush:
+            self._step(Append(chain.name, rule))
         return True
 
     def _misplaced(self, bound: Bound, values: tuple[Any, ...], chain: str) -> Fault | None:
@@ -545,6 +569,7 @@ class _Interpreter:
         elif command == "F":
             for chain in self._chains(name):
                 chain.rules = []
+                self._step(FlushChain(chain.name))
         elif command == "X":
             self._delete_chains(name)
         elif command == "E":
@@ -605,10 +630,7 @@ class _Interpreter:
         if command == "D#":
             self._delete_number(name, self._position(bound, values))
             return
-        if bound.position is not None:
-            position = self._position(bound, values)
-        else:
-            position = 1
+        position = self._position(bound, values) if bound.position is not None else 1
         chain = self.chains.get(name)
         if bound.target is None and not any(at < 0 for at, _ in bound.opaque):
             self._check_jump(bound, goal)
@@ -622,6 +644,8 @@ class _Interpreter:
         )
         if command == "A":
             chain.rules += rules
+            for each in rules:
+                self._step(Append(name, each))
         elif command == "I":
             if position > len(chain.rules) + 1:
                 raise _Refused(
@@ -634,9 +658,12 @@ class _Interpreter:
                     )
                 )
             chain.rules[position - 1 : position - 1] = rules[::-1]
+            for each in rules:
+                self._step(Insert(name, position, each))
         elif command == "R":
             self._number(chain, position, bound)
             chain.rules[position - 1] = rule
+            self._step(Replace(name, position, rule))
         else:
             self._find(chain, rules, delete=command == "D")
 
@@ -727,6 +754,7 @@ class _Interpreter:
         chain = self._chain(name)
         self._number(chain, position, None)
         del chain.rules[position - 1]
+        self._step(Remove(name, position))
 
     def _find(self, chain: Chain, rules: list[Rule], *, delete: bool) -> None:
         for wanted in rules:
@@ -735,6 +763,7 @@ class _Interpreter:
                 if rule.identity() == identity:
                     if delete:
                         del chain.rules[at]
+                        self._step(Remove(chain.name, at + 1))
                     break
             else:
                 raise _Refused(Fault("IPT020", f"{chain.name} has no such rule", -1, "", 1))
@@ -764,6 +793,7 @@ class _Interpreter:
             if self._referenced(chain.name):
                 raise _Refused(Fault("IPT020", f"{chain.name} is still jumped to", 1, "", 1))
             del self.chains[chain.name]
+            self._step(DeleteChain(chain.name))
         self._hide()
 
     def _jumps(self) -> Iterable[tuple[Chain, int, Rule, Jump]]:
@@ -786,6 +816,7 @@ class _Interpreter:
         assert self.section is not None
         self.section.table.chains = self.chains
         chain.name = new
+        self._step(RenameChain(old, new))
         for holder, at, rule, target in list(self._jumps()):
             if target.chain == old:
                 holder.rules[at] = rule.jumping_to(new)
@@ -817,10 +848,12 @@ class _Interpreter:
             (chain,) = chains
             position = self._position(bound, values)
             self._number(chain, position, bound)
+            self._step(Zero(chain.name, position))
             if id(chain.rules[position - 1]) in old:
                 chain.rules[position - 1] = chain.rules[position - 1].counting(NO_COUNTERS)
             return
         for chain in chains:
+            self._step(Zero(chain.name, None))
             chain.rules = [r.counting(NO_COUNTERS) if id(r) in old else r for r in chain.rules]
             if chain.name not in self.policy_set:
                 chain.counters = NO_COUNTERS

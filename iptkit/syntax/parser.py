@@ -90,7 +90,6 @@ class Parser:
         add = lines.append
         split = _VALUE.split
         known = self._by_key
-        get = known.get
         counted = _COUNTERS.match
         kinds = self._kinds
         number = 0

@@ -48,7 +48,7 @@ class Diagnostic(NamedTuple):
 
 
 class Edit(NamedTuple):
-    """Replace the bytes of `span` by `text`; `safe` when the effect of the file stays as it was or was meant."""
+    """Replace the bytes of `span` by `text`; `safe` when the file does what it did, or what was plainly meant."""
 
     span: Span
     text: str

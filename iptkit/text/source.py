@@ -28,10 +28,7 @@ class Source:
 
 def shown(text: str) -> str:
     """Latin-1-held bytes as readable text: UTF-8 where valid, `\\xNN` where not or unprintable."""
-    if text.isascii():
-        decoded = text
-    else:
-        decoded = text.encode("latin-1").decode("utf-8", "backslashreplace")
+    decoded = text if text.isascii() else text.encode("latin-1").decode("utf-8", "backslashreplace")
     if decoded.isprintable():
         return decoded
     return "".join(c if c.isprintable() or c == "\t" else _escape(c) for c in decoded)
