@@ -33,10 +33,11 @@ class Field(Protocol):
 class Reading:
     """The values read so far."""
 
-    __slots__ = ("context", "inverted", "values")
+    __slots__ = ("context", "defaults", "inverted", "values")
 
     def __init__(self, context: Context) -> None:
         self.values: dict[str, Any] = {}
+        self.defaults: dict[str, Any] = {}  # read, and the same as not given
         self.inverted: set[str] = set()
         self.context = context
 
@@ -62,6 +63,12 @@ class Layout:
         for field in self.fields:
             field.read(payload[at : at + field.size], reading)
             at += field.size
+        # Inverted, what says nothing says that no packet matches.
+        for name in reading.inverted.difference(reading.values):
+            if name in reading.defaults:
+                reading.values[name] = reading.defaults[name]
+            else:
+                reading.inverted.discard(name)
         return cls.of(inverted=tuple(reading.inverted), **reading.values)
 
 
@@ -102,8 +109,8 @@ class Number:
 
     def read(self, piece: bytes, into: Reading) -> None:
         (value,) = self.struct.unpack(piece)
-        if self.always or value != self.default:
-            into.values[self.field] = value
+        known = into.values if self.always or value != self.default else into.defaults
+        known[self.field] = value
 
 
 class Pair:
@@ -125,8 +132,8 @@ class Pair:
 
     def read(self, piece: bytes, into: Reading) -> None:
         value = self.struct.unpack(piece)
-        if self.always or value != self.default:
-            into.values[self.field] = value
+        known = into.values if self.always or value != self.default else into.defaults
+        known[self.field] = value
 
 
 class String:
@@ -147,6 +154,29 @@ class String:
         text = piece.partition(b"\0")[0].decode("latin-1")
         if text or self.always:
             into.values[self.field] = text
+
+
+class Choice:
+    """One of some names, by number.  A number without a name is refused."""
+
+    __slots__ = ("field", "names", "numbers", "size", "struct")
+
+    def __init__(self, field: str, code: str, numbers: dict[str, int]) -> None:
+        self.field = field
+        self.struct = struct.Struct(code if code[0] in "<>=" else "=" + code)
+        self.size = self.struct.size
+        self.numbers = numbers
+        self.names = {number: name for name, number in numbers.items()}
+
+    def write(self, use: Extension, family: Family) -> bytes:
+        return self.struct.pack(self.numbers[getattr(use, self.field)])
+
+    def read(self, piece: bytes, into: Reading) -> None:
+        (number,) = self.struct.unpack(piece)
+        name = self.names.get(number)
+        if name is None:
+            raise BadValue(f"the kernel's {self.field.replace('_', ' ')} {number} has no name")
+        into.values[self.field] = name
 
 
 class Bits:
@@ -200,4 +230,4 @@ def xt_align(size: int) -> int:
     return size + 7 & ~7
 
 
-__all__ = ["Bits", "Field", "Layout", "Number", "Pad", "Pair", "Reading", "String", "xt_align"]
+__all__ = ["Bits", "Choice", "Field", "Layout", "Number", "Pad", "Pair", "Reading", "String", "xt_align"]

@@ -1,0 +1,42 @@
+"""Make packets seem to come from the interface they leave by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from iptkit.extensions.layout import Layout
+from iptkit.extensions.nat import PortsValue, RangeStruct, Translation
+from iptkit.extensions.spec import Flag, Option, Place
+
+_FLAGS = ("random", "random_fully")
+
+
+class _Masquerade(Translation):
+    """Change the source of a connection to the address of the interface it leaves by.
+
+    For addresses that come and go, as with PPP or DHCP: when the interface
+    goes down its connections are forgotten.  For fixed addresses there is
+    SNAT.  Ports need a protocol that has them.
+    """
+
+    where = Place(tables=("nat",), hooks=("POSTROUTING",))
+    range_field = "to_ports"
+    revision = 0
+    to_ports = Option("--to-ports", type=PortsValue("lost"), doc="use these source ports: port[-port]")
+    random = Flag("--random", doc="choose the port at random, by a hash of the connection")
+    random_fully = Flag("--random-fully", doc="choose the port at random, unpredictably")
+    example = "-s 10.0.0.0/8 -o ppp0 -j MASQUERADE"
+
+
+class Masquerade4(_Masquerade, name="MASQUERADE", families=(4,)):
+    __doc__ = _Masquerade.__doc__
+    layout = Layout(RangeStruct("compat", "to_ports", _FLAGS))
+
+
+class Masquerade6(_Masquerade, name="MASQUERADE", families=(6,)):
+    __doc__ = _Masquerade.__doc__
+    layout = Layout(RangeStruct("range", "to_ports", _FLAGS))
+    example = "-s fd00::/8 -o ppp0 -j MASQUERADE"
+
+
+EXTENSIONS: tuple[Any, ...] = (Masquerade4, Masquerade6)
