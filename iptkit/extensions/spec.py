@@ -308,9 +308,7 @@ class Extension:
 
     def __eq__(self, other: object) -> bool:
         return self is other or (
-            type(self) is type(other)
-            and self.values == other.values
-            and self.inverted == other.inverted
+            type(self) is type(other) and self.values == other.values and self.inverted == other.inverted
         )
 
     def __hash__(self) -> int:

@@ -1,0 +1,174 @@
+"""Match a list of ports."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any
+
+from iptkit.extensions.spec import Match, Option, Problem
+from iptkit.values.faults import BadValue
+from iptkit.values.names import service_port
+from iptkit.values.numbers import UINT16_MAX, parse_uint
+from iptkit.values.wording import quote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Self
+
+    from iptkit.extensions.spec import RuleFacts
+    from iptkit.values.context import Context, Family
+
+SLOTS = 15  # XT_MULTI_PORTS; a port takes one, a range two
+PROTOCOLS = {6: "tcp", 17: "udp", 33: "dccp", 132: "sctp", 136: "udplite"}
+
+Port = int | str  # a service stays a name until the protocol is known
+Item = tuple[Port, Port]  # lowest and highest
+
+# struct xt_multiport_v1, linux/netfilter/xt_multiport.h: which ports, slots used, slots,
+# for each slot whether a range begins there, inverted
+_STRUCT = struct.Struct(f"=BB{SLOTS}H{SLOTS}BB")
+
+
+class PortList:
+    """`port[:port][,...]`, at most 15 slots."""
+
+    metavar = "port[:port][,...]"
+    words = 1
+    code = "IPT126"
+
+    def parse(self, text: str, context: Context) -> tuple[Item, ...]:
+        items = []
+        slots = 0
+        for piece in text.split(","):
+            low, colon, high = piece.partition(":")
+            if colon:
+                slots += 2
+                item = _port(low), _port(high)
+                _ordered(item, piece)
+            else:
+                slots += 1
+                item = (_port(low),) * 2
+            items.append(item)
+        if slots > SLOTS:
+            raise BadValue(
+                f"takes {SLOTS} ports, a range counting as two, not {slots}",
+                "IPT122",
+                "make two rules of it, or a set",
+            )
+        return tuple(items)
+
+    def show(self, value: tuple[Item, ...]) -> str:
+        return ",".join(str(low) if low == high else f"{low}:{high}" for low, high in value)
+
+
+def _port(text: str) -> Port:
+    if not text:
+        raise BadValue("a port is missing", hint="a range has both ends, and a port follows each comma")
+    try:
+        return parse_uint(text, 0, UINT16_MAX)
+    except ValueError:
+        service_port(text, None)
+        return text
+
+
+def _ordered(item: Item, text: str) -> None:
+    low, high = item
+    if isinstance(low, int) and isinstance(high, int) and low >= high:
+        raise BadValue(f"the range {quote(text)} must go from a lower to a higher port", "IPT127")
+
+
+class Multiport(Match, name="multiport"):
+    """Match up to 15 ports; a range `low:high` counts as two.
+
+    Needs `-p tcp`, `udp`, `udplite`, `sctp` or `dccp` before it.  `--ports`
+    matches when the source or the destination port is in the list.
+    """
+
+    protocols = tuple(PROTOCOLS)
+    revision = 1
+    at_least_one = ("sports", "dports", "ports")
+    sports = Option(
+        "--sports",
+        "--source-ports",
+        type=PortList(),
+        invert=True,
+        excludes=("dports", "ports"),
+        doc="source ports",
+    )
+    dports = Option(
+        "--dports",
+        "--destination-ports",
+        type=PortList(),
+        invert=True,
+        excludes=("sports", "ports"),
+        doc="destination ports",
+    )
+    ports = Option(
+        "--ports",
+        type=PortList(),
+        invert=True,
+        excludes=("sports", "dports"),
+        doc="source or destination ports",
+    )
+    example = "-p tcp -m multiport --dports 80,443,8000:8099 -j ACCEPT"
+
+    def within(self, rule: RuleFacts) -> Self:
+        """Services by name are looked up for the protocol of the rule."""
+        if not any(
+            isinstance(port, str) for items in self.values if items for item in items for port in item
+        ):
+            return self
+        protocol = PROTOCOLS.get(rule.protocol_then & 0xFF)
+        if protocol is None:
+            return self  # check() refuses it
+        return type(self)(
+            tuple(items and tuple(_resolved(item, protocol) for item in items) for items in self.values),
+            self.inverted,
+        )
+
+    def check(self, rule: RuleFacts) -> Iterator[Problem]:
+        # Looked at when the option is read, so -p must stand before it; and cut to 8 bits, so that
+        # `-p mptcp`, 262, passes for tcp here and is left to the kernel to refuse.
+        protocol = rule.protocol_then
+        names = ", ".join(PROTOCOLS.values())
+        if rule.protocol_then_inverted:
+            yield Problem("multiport needs one protocol, not all but one", "", "IPT120", f"-p one of {names}")
+        elif not protocol and rule.protocol & 0xFF in PROTOCOLS:
+            yield Problem("-p stands after the ports of multiport", "", "IPT134", "put -p first")
+        elif protocol & 0xFF not in PROTOCOLS:
+            yield Problem("multiport needs a protocol with ports", "", "IPT120", f"-p one of {names}")
+
+    def encode(self, family: Family) -> bytes:
+        kind, items = next((k, items) for k, items in enumerate(self.values) if items)
+        ports: list[int] = []
+        begins: list[int] = []
+        for low, high in items:
+            ports += (low,) if low == high else (low, high)
+            begins += (0,) if low == high else (1, 0)
+        spare = [0] * (SLOTS - len(ports))
+        return _STRUCT.pack(kind, len(ports), *ports, *spare, *begins, *spare, bool(self.inverted))
+
+    @classmethod
+    def decode(cls, payload: bytes, context: Context) -> Self:
+        if len(payload) < _STRUCT.size:
+            raise BadValue(f"multiport: {len(payload)} bytes from the kernel, {_STRUCT.size} expected")
+        kind, count, *rest = _STRUCT.unpack_from(payload)
+        if kind >= len(cls.options) or count > SLOTS:
+            raise BadValue(f"multiport: kind {kind} with {count} ports from the kernel")
+        ports, begins = rest[:count], rest[SLOTS : SLOTS + count]
+        items: list[Item] = []
+        slots = iter(zip(ports, begins, strict=True))
+        for low, begin in slots:
+            items.append((low, next(slots, (low, 0))[0] if begin else low))
+        field = cls.options[kind].field
+        return cls.of(inverted=(field,) if rest[-1] else (), **{field: tuple(items)})
+
+
+def _resolved(item: Item, protocol: str) -> Item:
+    low, high = (service_port(port, protocol) if isinstance(port, str) else port for port in item)
+    if item[0] != item[1]:
+        _ordered((low, high), f"{item[0]}:{item[1]}")
+    return low, high
+
+
+EXTENSIONS: tuple[Any, ...] = (Multiport,)
