@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from iptkit.ruleset.binding import Binder
 from iptkit.ruleset.interpret import Outcome
 from iptkit.ruleset.interpret import interpret as _interpret
+from iptkit.syntax.document import ChainLine
 from iptkit.syntax.parser import parse as _parse
 from iptkit.text.diagnostic import RulesetError
 from iptkit.text.source import Source
@@ -20,6 +21,36 @@ if TYPE_CHECKING:
 def parse(data: bytes | str, name: str = "<string>") -> Document:
     """The lossless tree of a text.  Never raises; `parse(x).text()` is x (as Latin-1)."""
     return _parse(Source.of(data, name))
+
+
+def parse_source(source: Source) -> Document:
+    """`parse` for a Source at hand."""
+    return _parse(source)
+
+
+def has_counters(document: Document) -> bool:
+    """Can the document be read with -c?  Not where a policy stands without counters: iptables-restore refuses it."""
+    return not any(
+        isinstance(line, ChainLine) and line.policy not in (None, "-") and line.counters is None
+        for line in document.lines
+    )
+
+
+def canonical(document: Document, outcome: Outcome, *, counters: bool, keep_comments: bool = False) -> str:
+    """A document that was interpreted on an empty base, in canonical form (Latin-1).
+
+    Each table is what iptables-save prints; the tables stay in the order of
+    the document, so that doing it twice changes nothing more.
+    """
+    from iptkit.ruleset.canonical import comments_of, save_table
+
+    comments = comments_of(document, outcome) if keep_comments else None
+    out: list[str] = []
+    for name in outcome.tables:
+        out += save_table(outcome.ruleset.tables[name], counters=counters, comments=comments)
+    if comments is not None:
+        out += comments.rest
+    return "".join(line + "\n" for line in out)
 
 
 def interpret(

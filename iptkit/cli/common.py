@@ -12,8 +12,9 @@ import click
 from iptkit.text.source import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
+    from iptkit.text.diagnostic import Diagnostic
     from iptkit.values.context import Family
 
 F = TypeVar("F", bound="Callable[..., Any]")
@@ -62,6 +63,58 @@ def write_text(text: str) -> None:
     except BrokenPipeError:
         # The reader has enough; Python must not complain about it at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def color_option(command: F) -> F:
+    """--color; the function gets `color`, for want_color."""
+    return click.option(
+        "--color",
+        type=click.Choice(["auto", "always", "never"]),
+        default="auto",
+        help="colour the output: auto colours a terminal, unless NO_COLOR is set",
+    )(command)
+
+
+def want_color(color: str, stream: Any = None) -> bool:
+    """Does --color ask for colour on this stream (standard output if None)?"""
+    if color != "auto":
+        return color == "always"
+    return not os.environ.get("NO_COLOR") and (stream or sys.stdout).isatty()
+
+
+def report_diagnostics(source: Source, diagnostics: Iterable[Diagnostic], color: str = "auto") -> None:
+    """Findings to standard error, as text."""
+    from iptkit.report.text import render_text
+
+    click.echo(render_text(source, diagnostics, want_color(color, sys.stderr)), err=True, nl=False, color=True)
+
+
+def write_atomically(path: str, data: bytes) -> None:
+    """Replace a file in one step, its mode and owner kept; a link is followed.
+
+    Ends the command with status 2 if it cannot be done; the file is then as it was.
+    """
+    import contextlib
+    import tempfile
+
+    target = os.path.realpath(path)
+    temporary = ""
+    try:
+        old = os.stat(target)
+        handle, temporary = tempfile.mkstemp(dir=os.path.dirname(target), prefix=".iptkit-")
+        with open(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            os.fchmod(file.fileno(), old.st_mode & 0o7777)
+            with contextlib.suppress(PermissionError):
+                os.fchown(file.fileno(), old.st_uid, old.st_gid)
+        os.replace(temporary, target)
+    except OSError as error:
+        if temporary:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+        fail(f"cannot write {path}: {error.strerror or error}")
 
 
 def fail(message: str, status: int = Exit.FAILED) -> NoReturn:

@@ -3,26 +3,93 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from iptkit import api
-from iptkit.cli.common import Exit, family_of, family_options, read_source, write_text
+from iptkit.cli.common import (
+    Exit,
+    color_option,
+    fail,
+    family_of,
+    family_options,
+    read_source,
+    report_diagnostics,
+    want_color,
+    write_atomically,
+    write_text,
+)
+
+if TYPE_CHECKING:
+    from iptkit.text.source import Source
 
 
 @click.command()
 @family_options
-@click.option("-c", "--counters", is_flag=True, help="print packet and byte counters before each rule")
-@click.argument("file", default="-")
-def command(family: int, counters: bool, file: str) -> None:
-    """Print a ruleset in its canonical form: what iptables-save prints after loading FILE."""
-    source = read_source(file)
-    outcome = api.interpret(api._parse(source), family_of(family), counters=counters)
-    for d in outcome.diagnostics:
-        click.echo(
-            f"{source.name}:{d.span.line}: {d.message} [{d.code}] {source.text.splitlines()[d.span.line - 1][d.span.start : d.span.end]} line {outcome.line}",
-            err=True,
-        )
+@click.option("-c", "--counters", is_flag=True, help="print the packet and byte counters before each rule")
+@click.option("--keep-comments", is_flag=True, help="keep comment lines, each before what it stood before")
+@click.option("-i", "--in-place", is_flag=True, help="write the result back to FILE, in one step")
+@click.option("--check", is_flag=True, help="write nothing; exit 1 if a file is not in canonical form")
+@click.option("--diff", "show_diff", is_flag=True, help="print what would change")
+@color_option
+@click.argument("files", metavar="[FILE]...", nargs=-1)
+def command(
+    family: int,
+    counters: bool,
+    keep_comments: bool,
+    in_place: bool,
+    check: bool,
+    show_diff: bool,
+    color: str,
+    files: tuple[str, ...],
+) -> None:
+    """Print rulesets in canonical form: what iptables-save prints after loading them.
+
+    No kernel is needed.  Tables keep the order of the file.  A file that
+    iptables-restore would refuse is refused, with every reason.
+    """
+    if in_place and (not files or "-" in files):
+        fail("-i needs the name of a file")
+    status = Exit.OK
+    for path in files or ("-",):
+        source = read_source(path)
+        made = _canonical(source, family, counters=counters, keep_comments=keep_comments, color=color)
+        if made is None:
+            status = Exit.FAILED
+            continue
+        changed = made != source.text
+        if changed and check and status is Exit.OK:
+            status = Exit.FOUND
+        if show_diff and changed:
+            write_text(_difference(source, made, want_color(color)))
+        elif check and changed:
+            click.echo(f"{path}: not in canonical form", err=True)
+        if in_place and changed and not check:
+            write_atomically(path, made.encode("latin-1"))
+        elif not (in_place or check or show_diff):
+            write_text(made)
+    sys.exit(status)
+
+
+def _canonical(source: Source, family: int, *, counters: bool, keep_comments: bool, color: str) -> str | None:
+    document = api.parse_source(source)
+    outcome = api.interpret(document, family_of(family), counters=counters and api.has_counters(document))
     if outcome.status:
-        sys.exit(Exit.FAILED)
-    write_text(api.save(outcome.ruleset, counters=counters))
+        report_diagnostics(source, outcome.diagnostics, color)
+        return None
+    return api.canonical(document, outcome, counters=counters, keep_comments=keep_comments)
+
+
+def _difference(source: Source, made: str, color: bool) -> str:
+    import difflib
+
+    lines = difflib.unified_diff(
+        source.text.split("\n"), made.split("\n"), source.name, source.name + " (canonical)", lineterm=""
+    )
+    if not color:
+        return "".join(line + "\n" for line in lines)
+    paint = {"+": "32", "-": "31", "@": "36"}
+    return "".join(
+        f"\x1b[{paint[line[0]]}m{line}\x1b[0m\n" if line[:1] in paint else line + "\n" for line in lines
+    )
