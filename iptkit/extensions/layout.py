@@ -59,10 +59,18 @@ class Layout:
         if len(payload) < self.size:
             raise BadValue(f"{cls.name}: {len(payload)} bytes from the kernel, {self.size} expected")
         reading = Reading(context)
+        flags: list[tuple[Bits, bytes]] = []
         at = 0
         for field in self.fields:
-            field.read(payload[at : at + field.size], reading)
+            piece = payload[at : at + field.size]
             at += field.size
+            if isinstance(field, Bits):
+                flags.append((field, piece))
+            else:
+                field.read(piece, reading)
+        # Flags say which of the values count, wherever in the struct they stand.
+        for bits, piece in flags:
+            bits.read(piece, reading)
         # Inverted, what says nothing says that no packet matches.
         for name in reading.inverted.difference(reading.values):
             if name in reading.defaults:
@@ -179,6 +187,23 @@ class Choice:
         into.values[self.field] = name
 
 
+class Raw:
+    """Bytes that are an option's value as they are; not given is written as zeros."""
+
+    __slots__ = ("field", "size")
+
+    def __init__(self, field: str, size: int) -> None:
+        self.field = field
+        self.size = size
+
+    def write(self, use: Extension, family: Family) -> bytes:
+        value: bytes | None = getattr(use, self.field)
+        return (value or b"").ljust(self.size, b"\0")
+
+    def read(self, piece: bytes, into: Reading) -> None:
+        into.values[self.field] = bytes(piece)
+
+
 class Bits:
     """A word of flags.
 
@@ -230,4 +255,16 @@ def xt_align(size: int) -> int:
     return size + 7 & ~7
 
 
-__all__ = ["Bits", "Choice", "Field", "Layout", "Number", "Pad", "Pair", "Reading", "String", "xt_align"]
+__all__ = [
+    "Bits",
+    "Choice",
+    "Field",
+    "Layout",
+    "Number",
+    "Pad",
+    "Pair",
+    "Raw",
+    "Reading",
+    "String",
+    "xt_align",
+]
