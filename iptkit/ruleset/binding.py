@@ -12,6 +12,7 @@ libxtables/xtoptions.c.
 
 from __future__ import annotations
 
+import re
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -92,7 +93,7 @@ class Memo(dict[str, Any]):
         self.context = context
 
     def __missing__(self, raw: str) -> Any:
-        value = self[raw] = self.type.parse(unquote(raw), self.context)
+        value = self[raw] = self.type.parse(unquote(raw) if '"' in raw else raw, self.context)
         return value
 
 
@@ -136,6 +137,7 @@ class _GotoName:
         return Jump(text, True)
 
 
+_BLANK = re.compile(r"[ \t\n\v\f\r]")
 _TEXT, _JUMP, _GOTO = _Text(), _JumpName(), _GotoName()
 
 
@@ -145,7 +147,7 @@ def check_target_name(text: str) -> None:
         raise BadValue("a target needs a name", "IPT129")
     if len(text) > 28:
         raise BadValue(f"target name {text!r} is longer than 28 bytes", "IPT129")
-    if any(c in " \t\n\v\f\r" for c in text):
+    if _BLANK.search(text):
         raise BadValue(f"target name {text!r} has a blank in it", "IPT129")
 
 
@@ -230,6 +232,7 @@ class Bound:
     """A shape with its meaning."""
 
     __slots__ = (
+        "appends",
         "argument",
         "chain",
         "command",
@@ -289,6 +292,7 @@ class Bound:
         self.reading: tuple[Placed, ...] = ()  # segments to read before the rule is known to be good
         self.lists: tuple[Ref, ...] = ()  # the refs of -s and -d, which may be lists
         self.hooked = False  # has a condition that iptables refuses in some built-in chains
+        self.appends = False  # a good -A, with nothing that needs a second look
         self.verbose = False
         # "help", "version", or "family" for a line the other family's tool would take
         self.ends = ""
@@ -308,7 +312,7 @@ class Binder:
         self.context = Context(family, names)
         self.family = family
         self.plugins = plugins
-        self._bound: dict[Any, Bound] = {}
+        self.known: dict[Any, Bound] = {}  # what `bound` found, by shape (and hidden targets, if any)
         self._memos: dict[int, Memo] = {}
         self._segments: dict[Any, Segment] = {}
         self._types: list[Any] = []  # keeps the types alive whose id() is a key above
@@ -323,9 +327,9 @@ class Binder:
     def bound(self, shape: Shape, hidden: frozenset[str] = frozenset()) -> Bound:
         """The meaning of a shape; `hidden` are targets that a user chain of the table hides by its name."""
         key: Any = (shape, hidden) if hidden else shape
-        found = self._bound.get(key)
+        found = self.known.get(key)
         if found is None:
-            found = self._bound[key] = _Binding(self, shape, hidden).run()
+            found = self.known[key] = _Binding(self, shape, hidden).run()
         return found
 
     def segment(
@@ -392,6 +396,7 @@ class _Binding:
         out.lists = tuple(ref for ref in (out.source, out.destination) if ref is not None)
         out.hooked = out.in_interface is not None or out.out_interface is not None
         out.where = self.given
+        out.appends = out.command == "A" and not (out.faults or out.ends or out.opaque)
         memo = self.binder.memo
         out.memos = tuple(memo(self.types.get(hole, _TEXT)) for hole in range(len(self.shape.holes)))
         return out

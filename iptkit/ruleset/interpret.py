@@ -399,8 +399,8 @@ class _Interpreter:
         if shape is None or self.hidden:
             return False
         binder = self.binder
-        bound = binder._bound.get(shape) or binder.bound(shape)
-        if bound.command != "A" or bound.faults or bound.ends or bound.opaque:
+        bound = binder.known.get(shape) or binder.bound(shape)
+        if not bound.appends:
             return False
         try:
             values = tuple(map(getitem, bound.memos, line.values))
