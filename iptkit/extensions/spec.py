@@ -45,7 +45,9 @@ class ValueType(Protocol[T]):
     `parse` raises ValueError with a message that fits after "--option: " (a
     BadValue may carry a code and a hint).  `show` gives the words iptables-save
     prints, quotes included.  Values are hashable.  `words` is how many words
-    the option takes; with more than one `parse` gets them as a tuple.
+    the option takes; with more than one `parse` gets them as a tuple.  A type
+    that takes any text may say `lazy = True`: then a word is read only when
+    somebody asks for it.
     """
 
     metavar: str

@@ -26,7 +26,7 @@ from iptkit.extensions.core import (
     Jump,
     Verdict,
 )
-from iptkit.extensions.registry import MATCHES, find_match, find_target
+from iptkit.extensions.registry import MATCHES, TARGETS, find_match, find_target
 from iptkit.extensions.spec import Given, Opaque, Problem, RuleFacts
 from iptkit.syntax.grammar import OptionWord, option_word
 from iptkit.syntax.words import unquote
@@ -97,12 +97,29 @@ class Memo(dict[str, Any]):
         return value
 
 
+class RawMemo(dict[str, Any]):
+    """For types that take any text (`lazy`): the value is the raw word, to be read when somebody asks.
+
+    Half of the words of a large file are comments and chain names, and nearly
+    all of these are different; `str` as the look-up of what is missing gives
+    the word itself back without a step through Python.
+    """
+
+    __slots__ = ("type",)
+    __missing__ = str
+
+    def __init__(self, type_: Any) -> None:
+        super().__init__()
+        self.type = type_
+
+
 class _Text:
     """A word that is taken as it is."""
 
     metavar = "text"
     words = 1
     code = "IPT129"
+    lazy = True
 
     def parse(self, text: str, context: Context) -> str:
         return text
@@ -119,7 +136,7 @@ class _JumpName:
         check_target_name(text)
         if text in VERDICTS:
             return Verdict(text)
-        cls = find_target(text, context.family)
+        cls = find_target(text, context.family) if text in TARGETS else None
         if cls is None:
             return Jump(text, False)
         for problem in required(cls, frozenset(), 0):
@@ -195,9 +212,14 @@ class Segment:
                 value: Any = True
             elif len(refs) == 1:
                 ref = refs[0]
-                value = values[ref] if isinstance(ref, int) else self._parse(option, ref, context)
+                if isinstance(ref, int):
+                    value = values[ref]
+                    if getattr(option.type, "lazy", False):
+                        value = self._parse(option, unquote(value), context)
+                else:
+                    value = self._parse(option, ref, context)
             else:
-                texts = tuple(values[r] if isinstance(r, int) else r for r in refs)
+                texts = tuple(unquote(values[r]) if isinstance(r, int) else r for r in refs)
                 value = self._parse(option, texts, context)
             out[option.field] = Given(value, inverted)
         return out
@@ -288,7 +310,7 @@ class Bound:
         self.matches: tuple[Placed, ...] = ()
         self.opaque: tuple[tuple[int, Opaque], ...] = ()  # (place among the matches, or -1 for the target)
         self.counters: tuple[Ref, Ref] | None = None
-        self.memos: tuple[Memo, ...] = ()
+        self.memos: tuple[Memo | RawMemo, ...] = ()
         self.reading: tuple[Placed, ...] = ()  # segments to read before the rule is known to be good
         self.lists: tuple[Ref, ...] = ()  # the refs of -s and -d, which may be lists
         self.hooked = False  # has a condition that iptables refuses in some built-in chains
@@ -313,15 +335,16 @@ class Binder:
         self.family = family
         self.plugins = plugins
         self.known: dict[Any, Bound] = {}  # what `bound` found, by shape (and hidden targets, if any)
-        self._memos: dict[int, Memo] = {}
+        self._memos: dict[int, Memo | RawMemo] = {}
         self._segments: dict[Any, Segment] = {}
         self._types: list[Any] = []  # keeps the types alive whose id() is a key above
 
-    def memo(self, type_: Any) -> Memo:
+    def memo(self, type_: Any) -> Memo | RawMemo:
         found = self._memos.get(id(type_))
         if found is None:
             self._types.append(type_)
-            found = self._memos[id(type_)] = Memo(type_, self.context)
+            lazy = getattr(type_, "lazy", False)
+            found = self._memos[id(type_)] = RawMemo(type_) if lazy else Memo(type_, self.context)
         return found
 
     def bound(self, shape: Shape, hidden: frozenset[str] = frozenset()) -> Bound:
@@ -957,8 +980,6 @@ def _match_of_protocol(text: str, number: int, family: Family) -> str:
 
 def _brings(name: str, family: Family) -> list[str]:
     """Which extensions have an option of this name: asked only to explain a refusal."""
-    from iptkit.extensions.registry import TARGETS
-
     out = []
     for match in MATCHES:
         cls = find_match(match, family)

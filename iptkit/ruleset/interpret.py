@@ -461,7 +461,7 @@ class _Interpreter:
         return parse_counter(texts[0], "packet"), parse_counter(texts[1], "byte")
 
     def _text(self, ref: Ref | None, values: tuple[Any, ...]) -> str:
-        return values[ref] if isinstance(ref, int) else ref or ""
+        return unquote(values[ref]) if isinstance(ref, int) else ref or ""
 
     def _rule_line(self, line: RuleLine) -> None:
         """Any line of words, in full."""

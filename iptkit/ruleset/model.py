@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.core import BUILTIN_CHAINS, Conditions, Jump, Verdict
+from iptkit.syntax.words import unquote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -150,7 +151,7 @@ class Rule:
         """An opaque extension with its values: the shape holds `\\0hole` in their places."""
         from iptkit.extensions.spec import Opaque
 
-        words = tuple(self.values[int(w[1:])] if w[:1] == "\0" else w for w in opaque.words)
+        words = tuple(unquote(self.values[int(w[1:])]) if w[:1] == "\0" else w for w in opaque.words)
         return Opaque(opaque.kind_, opaque.name_, words)
 
     def uses(self) -> Iterator[tuple[Placed, Any]]:

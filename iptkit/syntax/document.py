@@ -68,7 +68,10 @@ class ChainLine(BlankLine):
         self.number = number
         self.raw = raw
         words: list[str | None] = [*strtok(raw[1:])]
-        self.name, self.policy, self.counters = (*words, None, None, None)[:3]
+        if len(words) == 3:
+            self.name, self.policy, self.counters = words
+        else:
+            self.name, self.policy, self.counters = (*words, None, None, None)[:3]
 
 
 class CommitLine(BlankLine):
@@ -137,5 +140,7 @@ class Document:
 
 def strtok(text: str) -> list[str]:
     """The words of a table or chain line: blanks part them, nothing quotes, a NUL ends them."""
-    text = text.partition("\0")[0]
-    return [w for w in text.replace("\t", " ").split(" ") if w]
+    if "\0" in text or "\t" in text:
+        text = text.partition("\0")[0].replace("\t", " ")
+    words = text.split(" ")
+    return [w for w in words if w] if "" in words else words

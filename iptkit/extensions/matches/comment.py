@@ -20,6 +20,7 @@ class CommentText:
     metavar = "text"
     words = 1
     code = "IPT129"
+    lazy = True
 
     def parse(self, text: str, context: Context) -> str:
         return text[:LIMIT]
