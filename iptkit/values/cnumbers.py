@@ -1,6 +1,6 @@
 """Numbers as C's own functions read them, for options that do without libxtables' checks.
 
-`atoi` and `strtod` stop at the first character they do not know and say nothing; what the option makes of
+These functions stop at the first character they do not know and say nothing; what the option makes of
 the rest is its own matter.  The facts are those of the C standard and of glibc on 64 bits.
 """
 
@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 
-from iptkit.values.numbers import BLANKS, DIGITS
+from iptkit.values.numbers import BLANKS, DIGITS, UINT64_MAX
 
 INT64_MAX = 0x7FFFFFFFFFFFFFFF
+
+_HEX_DIGITS = "0123456789abcdefABCDEF"
 
 _ANY_CASE = re.ASCII | re.IGNORECASE
 _DECIMAL_FLOAT = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
@@ -61,3 +63,29 @@ def strtod(text: str) -> tuple[float, str]:
     else:
         return 0.0, text
     return value, body[found.end() :]
+
+
+def strtoul(text: str, base: int = 10) -> tuple[int, str]:
+    """Return the unsigned number `text` begins with, and the text after it.
+
+    `base` is 10, 16, or 0 for decimal, ``0x`` hexadecimal and ``0`` octal.  A minus wraps round at 2^64,
+    what is too large is 2^64 - 1, and without a digit the number is 0 and the rest all of `text`.
+    """
+    body = text.lstrip(BLANKS)
+    negative = body[:1] == "-"
+    if body[:1] in ("+", "-"):
+        body = body[1:]
+    hexadecimal = body[:2] in ("0x", "0X") and body[2:3] != "" and body[2] in _HEX_DIGITS
+    if hexadecimal and base in (0, 16):
+        body, base = body[2:], 16
+    elif base == 0:
+        base = 8 if body[:1] == "0" else 10
+    rest = body.lstrip(_HEX_DIGITS if base == 16 else DIGITS[:base])
+    digits = body[: len(body) - len(rest)]
+    if not digits:
+        return 0, text
+    significant = digits.lstrip("0")
+    value = int(significant or "0", base) if len(significant) <= 22 else UINT64_MAX + 1
+    if value > UINT64_MAX:
+        return UINT64_MAX, rest
+    return (-value & UINT64_MAX if negative else value), rest
