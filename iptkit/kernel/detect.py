@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Literal
 
-    from iptkit.kernel.errors import Family
+    from iptkit.values.context import Family
 
 # Tables of iptables and the hooks their built-in chains hang on (the man page's TABLES, enum nf_inet_hooks).
 _CHAINS: dict[str, dict[str, int]] = {
@@ -71,13 +71,13 @@ def _ask(look: Callable[[Family], list[str]], family: Family, notes: list[str]) 
 
 
 def _legacy_tables(family: Family) -> list[str]:
-    from iptkit.kernel import sockopt  # noqa: PLC0415 - loads ctypes
+    from iptkit.kernel import sockopt
 
     return [name for name in sockopt.table_names(family) if not sockopt.is_blank(family, name)]
 
 
 def _nft_tables(family: Family) -> list[str]:
-    from iptkit.kernel import nfnetlink  # noqa: PLC0415 - not needed where legacy was asked for
+    from iptkit.kernel import nfnetlink
 
     found = [
         chain.table
@@ -88,9 +88,9 @@ def _nft_tables(family: Family) -> list[str]:
 
 
 def _installed(family: Family) -> tuple[Literal["legacy", "nft"], str]:
-    from iptkit.kernel.nftchild import ToolError, run_tool  # noqa: PLC0415 - loads subprocess
+    from iptkit.kernel.nftchild import ToolError, run_tool
 
-    name = "iptables" if family == "ipv4" else "ip6tables"
+    name = "iptables" if family == 4 else "ip6tables"
     try:
         version = run_tool(name, ["--version"], timeout=10).stdout.decode("latin-1").strip()
     except ToolError:

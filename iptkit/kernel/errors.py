@@ -1,15 +1,8 @@
-"""The errors of the kernel-facing layer, and the names of the address families."""
+"""The error that every kernel-facing module's errors derive from."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from iptkit.text.diagnostic import IptkitError
-
-if TYPE_CHECKING:
-    from typing import Literal, TypeAlias
-
-    Family: TypeAlias = Literal["ipv4", "ipv6"]
 
 
 class KernelError(IptkitError):

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any
 
-    from iptkit.kernel.errors import Family
+    from iptkit.values.context import Family
 
 _SOVERSIONS = {"xtables": 12, "ip4tc": 2, "ip6tc": 2}  # iptables 1.8.4 and later
 _HINT = (
@@ -42,7 +42,7 @@ _OFFSETS = struct.Struct("@HH")  # target_offset, next_offset of an entry
 _LEAST_TARGET = 32  # sizeof(struct xt_entry_target)
 
 
-class LegacyUnavailable(KernelError):  # noqa: N818 - the name says the state; KernelError is the base
+class LegacyUnavailable(KernelError):
     """python-iptables or a library it needs is not there; the message says what to install."""
 
 
@@ -110,14 +110,14 @@ def _load(family: Family) -> _Library:
             raise LegacyUnavailable(f"{error}; {_HINT}") from error
     _import_quietly()
     try:
-        if family == "ipv4":
-            from iptc import ip4tc as module  # noqa: PLC0415 - slow, and loads libraries
+        if family == 4:
+            from iptc import ip4tc as module
         else:
-            from iptc import ip6tc as module  # noqa: PLC0415 - as above
+            from iptc import ip6tc as module
         loaded = module._libiptc
         # A second object for the same library: function objects, and so their types, are its own.
         library = ctypes.CDLL(loaded._name, use_errno=True, handle=loaded._handle)
-        found = _Library(library, "iptc_" if family == "ipv4" else "ip6tc_")
+        found = _Library(library, "iptc_" if family == 4 else "ip6tc_")
     except (ImportError, AttributeError) as error:
         raise LegacyUnavailable(f"python-iptables cannot be used ({error}); {_HINT}") from error
     _libraries[family] = found
@@ -136,8 +136,8 @@ def _import_quietly() -> None:
     """
     if "iptc" in sys.modules:
         return
-    import importlib.util  # noqa: PLC0415 - only this backend needs it
-    import warnings  # noqa: PLC0415 - as above
+    import importlib.util
+    import warnings
 
     spec = importlib.util.find_spec("iptc")
     if spec is None or not spec.submodule_search_locations:
@@ -163,7 +163,7 @@ def _import_quietly() -> None:
 
 def _replace_util(directory: str) -> None:
     """Put a module in the place of `iptc.util` that has what the package takes from it, and nothing else."""
-    from types import ModuleType  # noqa: PLC0415 - as above
+    from types import ModuleType
 
     def find_library(*names: str) -> tuple[ctypes.CDLL | None, int | None]:
         for name in names:
@@ -187,7 +187,7 @@ def _replace_util(directory: str) -> None:
 
 def _wrapper(directory: str) -> ctypes.CDLL:
     """python-iptables' own C helper, installed beside its package."""
-    from sysconfig import get_config_var  # noqa: PLC0415 - only this backend needs it
+    from sysconfig import get_config_var
 
     stem = os.path.join(os.path.dirname(directory), "libxtwrapper")
     suffixes = (get_config_var("EXT_SUFFIX") or ".so", ".so")

@@ -27,7 +27,7 @@ class LockError(KernelError):
     """The lock file could not be opened or locked."""
 
 
-class LockBusy(LockError):  # noqa: N818 - the name says the state; LockError is the base
+class LockBusy(LockError):
     """Somebody else holds the lock.
 
     `path` is the lock file, `waited` the seconds spent, `holder` what

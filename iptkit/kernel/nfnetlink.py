@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Final
 
-    from iptkit.kernel.errors import Family
+    from iptkit.values.context import Family
 
 _NETLINK_NETFILTER: Final = 12
 _SUBSYSTEM: Final = 10 << 8  # NFNL_SUBSYS_NFTABLES
@@ -53,23 +53,26 @@ _TABLE_KEEP = {_TABLE_NAME, _TABLE_FLAGS, _TABLE_USERDATA}
 _CHAIN_TABLE, _CHAIN_NAME, _CHAIN_HOOK, _CHAIN_FLAGS = 1, 3, 4, 10
 _CHAIN_KEEP = {_CHAIN_TABLE, _CHAIN_NAME, _CHAIN_HOOK, 5, 7, 8, _CHAIN_FLAGS, 12}
 _CHAIN_BINDING = 4  # a flag: an anonymous chain, made for one rule of nft's
-_RULE_TABLE, _RULE_EXPRESSIONS, _RULE_COMPAT, _RULE_USERDATA = 1, 4, 5, 7
-_RULE_KEEP = {_RULE_TABLE, 2, _RULE_EXPRESSIONS, _RULE_USERDATA}
+_RULE_TABLE, _RULE_CHAIN, _RULE_EXPRESSIONS, _RULE_COMPAT, _RULE_USERDATA = 1, 2, 4, 5, 7
+_RULE_KEEP = {_RULE_TABLE, _RULE_CHAIN, _RULE_EXPRESSIONS, _RULE_USERDATA}
 _HOOK_NUMBER = 1
-_EXPRESSION_NAME, _EXPRESSION_DATA = 1, 2
 _COMPAT_PROTOCOL, _COMPAT_FLAGS, _COMPAT_INVERT = 1, 2, 2
 
 _MESSAGE = struct.Struct("=IHHII")  # struct nlmsghdr
 _GENERIC = struct.Struct("!BBH")  # struct nfgenmsg
 _ATTRIBUTE = struct.Struct("=HH")  # struct nlattr
+_TWO_ATTRIBUTES = struct.Struct("=HHHH")  # an element of a list and the first attribute inside
 _HEADER = _MESSAGE.size + _GENERIC.size
 _U32 = struct.Struct("!I")
 _NESTED = 0x8000
 _TYPE_MASK = 0x3FFF
 
-_FAMILIES: dict[Family, int] = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
-_PROTOCOL_OFFSET: dict[Family, int] = {"ipv4": 9, "ipv6": 6}  # of the protocol in the network header
+_FAMILIES: dict[Family, int] = {4: socket.AF_INET, 6: socket.AF_INET6}
+_PROTOCOL_OFFSET: dict[Family, int] = {4: 9, 6: 6}  # of the protocol in the network header
+_LOADS = {b"meta", b"payload"}
+_ABOUT_PROTOCOL = _LOADS | {b"cmp"}
 _RECEIVE = 1 << 20
+_PATIENCE = 60.0  # seconds
 _SO_SNDBUFFORCE = 32  # <asm-generic/socket.h>
 _RETRIES = 20
 
@@ -133,13 +136,9 @@ def _attributes(data: memoryview) -> Iterator[tuple[int, memoryview, memoryview]
         size, kind = _ATTRIBUTE.unpack_from(data, offset)
         if size < _ATTRIBUTE.size or offset + size > end:
             raise NfTablesError("the kernel sent a malformed netlink attribute", errno.EBADMSG)
-        padded = min(size + -size % 4, end - offset)
-        yield (
-            kind & _TYPE_MASK,
-            data[offset + _ATTRIBUTE.size : offset + size],
-            data[offset : offset + padded],
-        )
-        offset += padded
+        after = offset + (size + 3 & ~3)
+        yield kind & _TYPE_MASK, data[offset + 4 : offset + size], data[offset:after]
+        offset = after
 
 
 def _text(data: memoryview) -> str:
@@ -151,10 +150,17 @@ def _string(text: str) -> bytes:
 
 
 def _message(kind: int, flags: int, sequence: int, family: int, *parts: bytes | memoryview) -> bytes:
-    """One message; all but the batch brackets belong to nf_tables."""
-    subsystem, resource = (_SUBSYSTEM, 0) if kind < _BATCH_BEGIN or kind > _BATCH_END else (0, 10)
-    body = b"".join(parts)
-    header = _MESSAGE.pack(_HEADER + len(body), subsystem | kind, _REQUEST | flags, sequence, 0)
+    """One message to nf_tables."""
+    return _packed(_SUBSYSTEM | kind, flags, sequence, family, 0, b"".join(parts))
+
+
+def _bracket(kind: int) -> bytes:
+    """The message that begins or ends a batch for nf_tables."""
+    return _packed(kind, 0, 0, socket.AF_UNSPEC, _SUBSYSTEM >> 8, b"")
+
+
+def _packed(kind: int, flags: int, sequence: int, family: int, resource: int, body: bytes) -> bytes:
+    header = _MESSAGE.pack(_HEADER + len(body), kind, _REQUEST | flags, sequence, 0)
     return header + _GENERIC.pack(family, 0, resource) + body
 
 
@@ -167,6 +173,8 @@ class _Socket:
         except OSError as error:
             text = f"cannot open a netfilter netlink socket: {error.strerror}"
             raise NfTablesError(text, error.errno or 0) from error
+        # The kernel answers before send returns or at the next recv; waiting means a request it ignored.
+        self._socket.settimeout(_PATIENCE)
         self._sequence = 0
 
     def __enter__(self) -> _Socket:
@@ -183,9 +191,15 @@ class _Socket:
         interrupted = False
         self._sequence += 1
         flags = _DUMP if dump else 0
-        self._socket.send(_message(kind, flags, self._sequence, family, *parts))
+        request = _message(kind, flags, self._sequence, family, *parts)
         while True:
-            data = memoryview(self._socket.recv(_RECEIVE))
+            try:
+                if request:
+                    self._socket.send(request)
+                    request = b""
+                data = memoryview(self._socket.recv(_RECEIVE))
+            except OSError as error:
+                raise _error("read from nf_tables", error.errno or errno.ETIMEDOUT) from error
             offset = 0
             while offset + _MESSAGE.size <= len(data):
                 size, answer, answer_flags, sequence, _ = _MESSAGE.unpack_from(data, offset)
@@ -216,20 +230,15 @@ class _Socket:
                     return bytes(value)
         raise NfTablesError("nf_tables does not tell its generation", errno.EPROTO)
 
-    def commit(self, family: int, messages: bytearray) -> None:
-        """Send one batch and wait for the verdict on it; `messages` end in one that asks for an answer."""
-        batch = bytearray(_message(_BATCH_BEGIN, 0, 0, socket.AF_UNSPEC))
-        batch += messages
-        batch += _message(_BATCH_END, 0, 0, socket.AF_UNSPEC)
+    def commit(self, batch: bytearray) -> None:
+        """Send one batch and take the verdict on it; its last message must ask for an answer."""
         self._make_room(len(batch))
         try:
             self._socket.send(batch)
-            answer = memoryview(self._socket.recv(_RECEIVE, socket.MSG_DONTWAIT))
-        except BlockingIOError:
-            raise NfTablesError("nf_tables did not answer", errno.EIO) from None
+            answer = memoryview(self._socket.recv(_RECEIVE))
         except OSError as error:
-            # ENOBUFS: more errors than fit; either way nothing was committed.
-            raise _error("write to nf_tables", error.errno or 0) from error
+            # ENOBUFS: more errors than fit; nothing was committed then.
+            raise _error("write to nf_tables", error.errno or errno.ETIMEDOUT) from error
         number = _first_error(answer)
         if number:
             raise _error("write to nf_tables", number)
@@ -239,7 +248,7 @@ class _Socket:
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, min(size + 4096, 2**30 - 1))
 
 
-class _Interrupted(Exception):  # noqa: N818 - never leaves this module
+class _Interrupted(Exception):
     """The ruleset changed during a dump."""
 
 
@@ -342,23 +351,28 @@ def _take(sock: _Socket, family: Family, wanted: tuple[str, ...]) -> NftSnapshot
         _refuse_foreign(sock, number, name, existing[name])
         add(_NEWTABLE, _CREATE, *_kept(existing[name], _TABLE_KEEP))
     # All chains before any rule: rules jump to chains further down.
-    for body in sock.ask(_GETCHAIN, number) if present else ():
-        table = _text(_find(body, _CHAIN_TABLE))
-        if table in present:
-            flags = next((v for kind, v, _ in _attributes(body) if kind == _CHAIN_FLAGS), b"\0\0\0\0")
-            if _U32.unpack(flags)[0] & _CHAIN_BINDING:
-                raise NfTablesError(f"table {table} has anonymous chains of nft's; use nft for it")
+    chains: dict[str, list[memoryview]] = {name: [] for name in present}
+    for body in sock.ask(_GETCHAIN, number):
+        chains.get(_text(_find(body, _CHAIN_TABLE)), []).append(body)
+    for name in present:
+        for body in chains[name]:
+            _refuse_anonymous(name, body)
             add(_NEWCHAIN, _CREATE, *_kept(body, _CHAIN_KEEP))
     for name in present:
-        for body in sock.ask(_GETRULE, number, _attribute(_RULE_TABLE, _string(name))):
-            if _text(_find(body, _RULE_TABLE)) == name:  # old kernels do not filter
-                add(_NEWRULE, _CREATE | _APPEND, *_kept(body, _RULE_KEEP), _compat(family, body))
-    _ask_for_answer(messages)
+        for chain in chains[name]:
+            # One dump per chain: to go on with a dump the kernel counts its rules again from the first.
+            where = _attribute(_RULE_TABLE, _string(name)), _attribute(_RULE_CHAIN, _chain_name(chain))
+            for body in sock.ask(_GETRULE, number, *where):
+                add(_NEWRULE, _CREATE | _APPEND, *_kept(body, _RULE_KEEP))
     return NftSnapshot(family, present, absent, messages)
 
 
 def _kept(body: memoryview, keep: set[int]) -> list[memoryview]:
     return [whole for kind, _, whole in _attributes(body) if kind in keep]
+
+
+def _chain_name(chain: memoryview) -> bytes:
+    return bytes(_find(chain, _CHAIN_NAME))
 
 
 def _refuse_foreign(sock: _Socket, family: int, name: str, table: memoryview) -> None:
@@ -368,20 +382,13 @@ def _refuse_foreign(sock: _Socket, family: int, name: str, table: memoryview) ->
         # In all three kinds the first attribute is the name of the table.
         for body in sock.ask(kind, family, _attribute(1, _string(name))):
             if _text(_find(body, 1)) == name:
-                raise NfTablesError(
-                    f"table {name} has {what}, which iptables-nft does not make; use nft for it"
-                )
+                raise NfTablesError(f"table {name} has {what}, which only nft makes; use nft for it")
 
 
-def _ask_for_answer(messages: bytearray) -> None:
-    """Set the ACK flag of the last message."""
-    offset = last = 0
-    while offset < len(messages):
-        last = offset
-        (size,) = struct.unpack_from("=I", messages, offset)
-        offset += size + -size % 4
-    (flags,) = struct.unpack_from("=H", messages, last + 6)
-    struct.pack_into("=H", messages, last + 6, flags | _ACK)
+def _refuse_anonymous(table: str, chain: memoryview) -> None:
+    for kind, value, _ in _attributes(chain):
+        if kind == _CHAIN_FLAGS and _U32.unpack(value)[0] & _CHAIN_BINDING:
+            raise NfTablesError(f"table {table} has anonymous chains, which only nft makes; use nft for it")
 
 
 def rollback(taken: NftSnapshot) -> None:
@@ -395,43 +402,74 @@ def rollback(taken: NftSnapshot) -> None:
     if not taken.size:
         return
     with _Socket() as sock:
-        sock.commit(_FAMILIES[taken.family], taken._messages)
+        sock.commit(_batch(taken))
 
 
-def _compat(family: Family, rule: memoryview) -> bytes:
-    """The NFTA_RULE_COMPAT attribute of a rule that uses xtables extensions, or nothing."""
-    expressions = _find(rule, _RULE_EXPRESSIONS)
+def _batch(taken: NftSnapshot) -> bytearray:
+    """The snapshot's messages as one batch, completed by what the dump left out."""
+    batch = bytearray(_bracket(_BATCH_BEGIN))
+    source = memoryview(taken._messages)
+    at, end = 0, len(source)
+    while at < end:
+        size, kind, flags, sequence, _ = _MESSAGE.unpack_from(source, at)
+        body = source[at + _MESSAGE.size : at + size]
+        at += size
+        extra = b""
+        if kind == _SUBSYSTEM | _NEWRULE:
+            extra = _compat(taken.family, _find(body[_GENERIC.size :], _RULE_EXPRESSIONS))
+        if at == end:
+            flags |= _ACK  # one answer when all is well; errors are answered unasked
+        batch += _MESSAGE.pack(size + len(extra), kind, flags, sequence, 0)
+        batch += body
+        batch += extra
+    batch += _bracket(_BATCH_END)
+    return batch
+
+
+def _compat(family: Family, expressions: memoryview) -> bytes:
+    """The NFTA_RULE_COMPAT attribute of a rule that uses xtables extensions, or nothing.
+
+    Looks for `-p`: an expression that loads the protocol and a comparison after it.
+    """
     raw = bytes(expressions)
     if b"match\0" not in raw and b"target\0" not in raw:
         return b""
     loaded = False
-    for _, element, _ in _attributes(expressions):
-        parts = {kind: value for kind, value, _ in _attributes(element)}
-        name = _text(parts[_EXPRESSION_NAME])
-        data = {kind: value for kind, value, _ in _attributes(parts.get(_EXPRESSION_DATA, element[:0]))}
-        if loaded and name == "cmp":
-            found = _compared_protocol(data)
-            if found:
+    at, end = 0, len(raw)
+    while at < end:
+        # One element: its header, the expression's name, then, nested, the expression's data.
+        size, _, name_size, _ = _TWO_ATTRIBUTES.unpack_from(raw, at)
+        if size < _TWO_ATTRIBUTES.size:
+            raise NfTablesError("the kernel sent a malformed expression", errno.EBADMSG)
+        name = raw[at + 8 : at + 3 + name_size]
+        if name in _ABOUT_PROTOCOL:
+            data_at = at + 4 + (name_size + 3 & ~3)
+            data = {kind: value for kind, value, _ in _attributes(expressions[data_at + 4 : at + size])}
+            if name in _LOADS:
+                loaded = _loads_protocol(family, name, data)
+            elif loaded and (found := _compared_protocol(data)):
                 protocol, inverted = found
                 return _attribute(
                     _RULE_COMPAT | _NESTED,
                     _attribute(_COMPAT_PROTOCOL, _U32.pack(protocol))
                     + _attribute(_COMPAT_FLAGS, _U32.pack(_COMPAT_INVERT if inverted else 0)),
                 )
-        loaded = _loads_protocol(family, name, data)
+        if name not in _LOADS:
+            loaded = False
+        at += size + 3 & ~3
     return b""
 
 
-def _loads_protocol(family: Family, name: str, data: dict[int, memoryview]) -> bool:
-    """Whether an expression puts the packet's protocol number into a register."""
+def _loads_protocol(family: Family, name: bytes, data: dict[int, memoryview]) -> bool:
+    """Whether a `meta` or `payload` expression puts the packet's protocol number into a register."""
 
     def number(kind: int) -> int:
         return int.from_bytes(data[kind], "big") if kind in data else -1
 
-    if name == "meta":
+    if name == b"meta":
         return number(2) == 16  # NFTA_META_KEY: NFT_META_L4PROTO
     # NFTA_PAYLOAD_BASE, _OFFSET, _LEN: one byte of the network header, as older iptables-nft wrote it
-    return name == "payload" and (number(2), number(3), number(4)) == (1, _PROTOCOL_OFFSET[family], 1)
+    return (number(2), number(3), number(4)) == (1, _PROTOCOL_OFFSET[family], 1)
 
 
 def _compared_protocol(data: dict[int, memoryview]) -> tuple[int, bool] | None:

@@ -7,8 +7,8 @@ a limit of time.
 `snapshot` and `rollback` are the undo for what a child did.  They live in
 `nfnetlink`, which says why text cannot do it.  The order is::
 
-    before = snapshot("ipv6", ["filter", "nat"])
-    result = nft_restore("ipv6", text)
+    before = snapshot(6, ["filter", "nat"])
+    result = nft_restore(6, text)
     if result.status:
         rollback(before)
 """
@@ -20,12 +20,25 @@ import subprocess
 from typing import TYPE_CHECKING, NamedTuple
 
 from iptkit.kernel.errors import KernelError
-from iptkit.kernel.nfnetlink import NftSnapshot as NftSnapshot, rollback as rollback, snapshot as snapshot
+from iptkit.kernel.nfnetlink import NftSnapshot, rollback, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from iptkit.kernel.errors import Family
+    from iptkit.values.context import Family
+
+__all__ = [
+    "ChildResult",
+    "NftSnapshot",
+    "ToolError",
+    "find_tool",
+    "legacy_save",
+    "nft_restore",
+    "nft_save",
+    "rollback",
+    "run_tool",
+    "snapshot",
+]
 
 SAFE_PATH = ("/usr/sbin", "/sbin", "/usr/bin", "/bin")
 DEFAULT_TIMEOUT = 300.0
@@ -33,7 +46,7 @@ DEFAULT_TIMEOUT = 300.0
 
 # Passed on when set: where the lock and the plugins are is part of how iptables was installed.
 _INHERITED = ("XTABLES_LOCKFILE", "XTABLES_LIBDIR")
-_PREFIXES: dict[Family, str] = {"ipv4": "iptables", "ipv6": "ip6tables"}
+_PREFIXES: dict[Family, str] = {4: "iptables", 6: "ip6tables"}
 
 
 class ToolError(KernelError):

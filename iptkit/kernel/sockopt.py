@@ -30,7 +30,7 @@ from iptkit.kernel.errors import KernelError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from iptkit.kernel.errors import Family
+    from iptkit.values.context import Family
 
 HOOK_NAMES = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
 """Built-in chains by netfilter hook number (enum nf_inet_hooks, <linux/netfilter.h>)."""
@@ -69,7 +69,7 @@ class TableError(KernelError):
     """The kernel refused to read or replace a table."""
 
 
-class TableNotLoaded(TableError):  # noqa: N818 - the name says the state; TableError is the base
+class TableNotLoaded(TableError):
     """The table is not in use in this network namespace, and asking for it would create it."""
 
 
@@ -157,14 +157,14 @@ class _Protocol:
 
 
 _PROTOCOLS: dict[Family, _Protocol] = {
-    "ipv4": _Protocol(
+    4: _Protocol(
         socket.AF_INET,
         socket.IPPROTO_IP,
         "ip_tables_names",
         EntryLayout("@4I16s16s16s16sHBB0I"),  # struct ipt_ip
         "ip_tables",
     ),
-    "ipv6": _Protocol(
+    6: _Protocol(
         socket.AF_INET6,
         socket.IPPROTO_IPV6,
         "ip6_tables_names",

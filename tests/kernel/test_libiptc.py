@@ -13,17 +13,17 @@ import pytest
 from iptkit.kernel import libiptc, sockopt
 
 if TYPE_CHECKING:
-    from iptkit.kernel.errors import Family
+    from iptkit.values.context import Family
 
     from .conftest import Netns
 
-FAMILIES: list[Any] = [pytest.param("ipv4", "ip", id="ipv4"), pytest.param("ipv6", "ip6", id="ipv6")]
+FAMILIES: list[Any] = [pytest.param(4, "ip", id="ipv4"), pytest.param(6, "ip6", id="ipv6")]
 
 
 @pytest.fixture(autouse=True)
 def _available() -> None:
     try:
-        libiptc._load("ipv4")
+        libiptc._load(4)
     except libiptc.LegacyUnavailable as error:
         pytest.skip(str(error))
 
@@ -108,16 +108,16 @@ def test_edit_and_commit(netns: Netns, family: Family, prefix: str) -> None:
 def test_nothing_happens_without_commit(netns: Netns) -> None:
     netns.need("iptables-legacy-save")
     with netns.entered():
-        with libiptc.Handle("ipv4", "filter") as table:
-            table.append_entry("INPUT", bare("ipv4", "DROP"))
-        assert sockopt.is_blank("ipv4", "filter")
+        with libiptc.Handle(4, "filter") as table:
+            table.append_entry("INPUT", bare(4, "DROP"))
+        assert sockopt.is_blank(4, "filter")
 
 
 def test_errors_carry_number_and_text(netns: Netns) -> None:
-    with netns.entered(), libiptc.Handle("ipv4", "filter") as table:
-        rule = bare("ipv4", "ACCEPT")
+    with netns.entered(), libiptc.Handle(4, "filter") as table:
+        rule = bare(4, "ACCEPT")
         table.create_chain("used")
-        table.append_entry("INPUT", bare("ipv4", "used"))
+        table.append_entry("INPUT", bare(4, "used"))
         cases: list[tuple[Any, int, str]] = [
             (lambda: table.append_entry("nosuch", rule), errno.ENOENT, "No chain/target/match by that name"),
             (lambda: table.create_chain("used"), errno.EEXIST, "Chain already exists"),
@@ -133,20 +133,20 @@ def test_errors_carry_number_and_text(netns: Netns) -> None:
                 call()
             assert (caught.value.errno, text in str(caught.value)) == (number, True), str(caught.value)
     with netns.entered(), pytest.raises(libiptc.LibiptcError, match="does not exist") as caught:
-        libiptc.Handle("ipv4", "nosuch")
+        libiptc.Handle(4, "nosuch")
     assert caught.value.errno == errno.ENOENT
 
 
 def test_malformed_entries_never_reach_libiptc(netns: Netns) -> None:
-    good = bare("ipv4", "ACCEPT")
-    at = sockopt.layout_of("ipv4").target_offset_at
+    good = bare(4, "ACCEPT")
+    at = sockopt.layout_of(4).target_offset_at
     bad = [
         good + b"\0" * 8,
         good[:-8],
         good[:at] + b"\xff\xff" + good[at + 2 :],
         good[:at] + b"\0\0" + good[at + 2 :],
     ]
-    with netns.entered(), libiptc.Handle("ipv4", "filter") as table:
+    with netns.entered(), libiptc.Handle(4, "filter") as table:
         for entry in bad:
             with pytest.raises(ValueError, match="do not fit"):
                 table.append_entry("INPUT", entry)
@@ -163,11 +163,11 @@ def test_commit_zeroes_policy_counters(netns: Netns) -> None:
     netns.need("iptables-legacy-save")
     with netns.entered():
         for change in ("set", "keep"):
-            with libiptc.Handle("ipv4", "filter") as table:
+            with libiptc.Handle(4, "filter") as table:
                 if change == "set":
                     table.set_policy("OUTPUT", "ACCEPT", (9, 90))
                 else:
-                    table.append_entry("INPUT", bare("ipv4", "ACCEPT"))
+                    table.append_entry("INPUT", bare(4, "ACCEPT"))
                 table.commit()
             counters = {"set": "[9:90]", "keep": "[0:0]"}[change]
             assert f":OUTPUT ACCEPT {counters}\n" in netns.save("iptables-legacy-save", "-c")
@@ -175,8 +175,8 @@ def test_commit_zeroes_policy_counters(netns: Netns) -> None:
 
 def test_a_concurrent_change_of_size_is_noticed(netns: Netns) -> None:
     netns.need("iptables-legacy")
-    with netns.entered(), libiptc.Handle("ipv4", "filter") as table:
-        table.append_entry("INPUT", bare("ipv4", "ACCEPT"))
+    with netns.entered(), libiptc.Handle(4, "filter") as table:
+        table.append_entry("INPUT", bare(4, "ACCEPT"))
         netns.run("iptables-legacy", "-A", "OUTPUT", "-j", "DROP")
         with pytest.raises(libiptc.LibiptcError) as caught:
             table.commit()
@@ -192,7 +192,7 @@ sys.addaudithook(audit)
 from iptkit.kernel import libiptc
 assert "iptc" not in sys.modules
 before = dict(os.environ)
-libiptc._load("ipv4"); libiptc._load("ipv6")
+libiptc._load(4); libiptc._load(6)
 assert dict(os.environ) == before
 import iptc
 assert iptc.Rule and iptc.ip4tc.iptc.iptc_append_entry.argtypes is None
@@ -215,14 +215,14 @@ def test_missing_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(libiptc, "_libraries", {})
     monkeypatch.setitem(libiptc._SOVERSIONS, "ip4tc", 99)
     with pytest.raises(libiptc.LegacyUnavailable, match=r"libip4tc\.so\.99.*pip install.*apt install"):
-        libiptc._load("ipv4")
+        libiptc._load(4)
 
 
 def test_missing_python_iptables_says_what_to_install() -> None:
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     code = (
         "from iptkit.kernel import libiptc\n"
-        "try: libiptc.Handle('ipv6', 'filter')\n"
+        "try: libiptc.Handle(6, 'filter')\n"
         "except libiptc.LegacyUnavailable as error: print(error)\n"
     )
     result = subprocess.run(

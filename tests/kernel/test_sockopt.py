@@ -10,7 +10,7 @@ import pytest
 from iptkit.kernel import sockopt
 
 if TYPE_CHECKING:
-    from iptkit.kernel.errors import Family
+    from iptkit.values.context import Family
 
     from .conftest import Netns
 
@@ -73,8 +73,8 @@ COMMIT
 """
 
 FAMILIES: list[Any] = [
-    pytest.param("ipv4", "ip", RULES_V4, id="ipv4"),
-    pytest.param("ipv6", "ip6", RULES_V6, id="ipv6"),
+    pytest.param(4, "ip", RULES_V4, id="ipv4"),
+    pytest.param(6, "ip6", RULES_V6, id="ipv6"),
 ]
 
 
@@ -82,14 +82,14 @@ def test_layouts_are_those_of_the_headers() -> None:
     """offsetof and sizeof of struct ipt_entry and ip6t_entry as gcc gives them on a 64-bit machine."""
     if struct.calcsize("@P") != 8:
         pytest.skip("numbers of 64-bit machines")
-    v4, v6 = sockopt.layout_of("ipv4"), sockopt.layout_of("ipv6")
+    v4, v6 = sockopt.layout_of(4), sockopt.layout_of(6)
     assert (v4.size, v4.target_offset_at, v4.counters_at) == (112, 88, 96)
     assert (v6.size, v6.target_offset_at, v6.counters_at) == (168, 140, 152)
 
 
 def test_nothing_is_created_by_looking(netns: Netns) -> None:
     with netns.entered():
-        for family in ("ipv4", "ipv6"):
+        for family in (4, 6):
             assert sockopt.table_names(family) == []
             assert not sockopt.exists(family, "filter")
             with pytest.raises(sockopt.TableNotLoaded, match="not loaded"):
@@ -102,18 +102,18 @@ def test_nothing_is_created_by_looking(netns: Netns) -> None:
 def test_create_on_request(netns: Netns) -> None:
     netns.need("iptables-legacy-save")
     with netns.entered():
-        image = sockopt.read_table("ipv4", "filter", create=True)
-        assert sockopt.table_names("ipv4") == ["filter"]
+        image = sockopt.read_table(4, "filter", create=True)
+        assert sockopt.table_names(4) == ["filter"]
         assert (image.num_entries, image.hooks()) == (4, (1, 2, 3))
-        assert sockopt.is_blank("ipv4", "filter")
-        sockopt.write_table(sockopt.blank_image("ipv4", "filter"))
-        again = sockopt.read_table("ipv4", "filter")
+        assert sockopt.is_blank(4, "filter")
+        sockopt.write_table(sockopt.blank_image(4, "filter"))
+        again = sockopt.read_table(4, "filter")
         assert bytes(again.blob) == bytes(image.blob)
         assert (again.hook_entry, again.underflow) == (image.hook_entry, image.underflow)
         with pytest.raises(sockopt.TableError, match="no such table"):
-            sockopt.read_table("ipv4", "nosuch", create=True)
+            sockopt.read_table(4, "nosuch", create=True)
         with pytest.raises(sockopt.TableError, match="cannot be a table's name"):
-            sockopt.read_table("ipv4", "x" * 32, create=True)
+            sockopt.read_table(4, "x" * 32, create=True)
 
 
 @pytest.mark.parametrize(("family", "prefix", "rules"), FAMILIES)
@@ -148,16 +148,16 @@ def test_counters_on_request(netns: Netns) -> None:
     netns.need("iptables-legacy-restore")
     netns.run("iptables-legacy-restore", "-c", text=RULES_V4)
     with netns.entered():
-        image = sockopt.read_table("ipv4", "mangle")
+        image = sockopt.read_table(4, "mangle")
         wanted = sockopt.counters_of(image)
         assert struct.unpack_from("@QQ", wanted) == (10, 1000)
         assert sockopt.write_table(image, counters=False) == wanted
-        zero = sockopt.read_table("ipv4", "mangle")
+        zero = sockopt.read_table(4, "mangle")
         assert not any(sockopt.counters_of(zero))
         other = bytearray(wanted)
         struct.pack_into("@QQ", other, 0, 77, 88)
         assert not any(sockopt.write_table(zero, counters=other))
-        assert sockopt.counters_of(sockopt.read_table("ipv4", "mangle")) == other
+        assert sockopt.counters_of(sockopt.read_table(4, "mangle")) == other
         with pytest.raises(ValueError, match="one pair"):
             sockopt.write_table(image, counters=b"\0" * 16)
 
@@ -192,7 +192,7 @@ def test_a_broken_block_is_refused(netns: Netns) -> None:
     netns.need("iptables-legacy-restore")
     netns.run("iptables-legacy-restore", "-c", text=RULES_V4)
     with netns.entered():
-        image = sockopt.read_table("ipv4", "filter")
+        image = sockopt.read_table(4, "filter")
         image.blob[image.layout.target_offset_at + 2 : image.layout.target_offset_at + 4] = b"\0\0"
         with pytest.raises(sockopt.TableError, match="malformed entry at offset 0"):
             sockopt.write_table(image)
@@ -205,6 +205,6 @@ def test_policies_and_chains_make_a_table_not_blank(netns: Netns) -> None:
     with netns.entered():
         for change in (":INPUT DROP [0:0]", ":user - [0:0]", "-A INPUT"):
             netns.run("iptables-legacy-restore", text=f"*filter\n{change}\nCOMMIT\n")
-            assert not sockopt.is_blank("ipv4", "filter"), change
-            sockopt.write_table(sockopt.blank_image("ipv4", "filter"))
-            assert sockopt.is_blank("ipv4", "filter")
+            assert not sockopt.is_blank(4, "filter"), change
+            sockopt.write_table(sockopt.blank_image(4, "filter"))
+            assert sockopt.is_blank(4, "filter")
