@@ -67,19 +67,23 @@ class Ranged(Match):
     """A match with options whose whole range iptables-save leaves out: `whole` maps their fields to it."""
 
     __slots__ = ()
-    whole: ClassVar[dict[str, Any]] = {}
+    whole: ClassVar[dict[str, Range]] = {}
 
     @classmethod
     def settle(cls, given: dict[str, Given], context: Context) -> dict[str, Given]:
         return {
             field: found
             for field, found in given.items()
-            if found.inverted or field not in cls.whole or found.value != cls.whole[field]
+            if found.inverted or found.value != cls.whole.get(field)
         }
+
+    def left_out(self, field: str, value: Any) -> bool:
+        """Does iptables-save leave this option out, though it was given?"""
+        return bool(value == self.whole.get(field))
 
     def save(self) -> Iterator[str]:
         for option, value in zip(self.options, self.values, strict=True):
-            if value is None or value is False or value == self.whole.get(option.field):
+            if value is None or self.left_out(option.field, value):
                 continue
             if self.is_inverted(option.field):
                 yield "!"

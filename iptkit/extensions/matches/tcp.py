@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from iptkit.extensions.layout import Bits, Layout, Number, Pair
+from iptkit.extensions.numbers import UInt
 from iptkit.extensions.ports import TcpPorts
-from iptkit.extensions.spec import Flag, Given, Match, Option
+from iptkit.extensions.ranges import Ranged
+from iptkit.extensions.spec import Flag, Given, Option
 from iptkit.values.faults import BadValue
+from iptkit.values.numbers import UINT8_MAX
+from iptkit.values.wording import quote
 
 if TYPE_CHECKING:
     from iptkit.values.context import Context
@@ -36,7 +40,9 @@ class TcpFlags:
             elif upper in FLAGS:
                 bits |= FLAGS[upper]
             elif upper != "NONE":
-                raise BadValue(f"no TCP flag is called {name!r}", hint=f"{', '.join(FLAGS)}, ALL or NONE")
+                raise BadValue(
+                    f"no TCP flag is called {quote(name)}", hint=f"{', '.join(FLAGS)}, ALL or NONE"
+                )
         return bits
 
     def show(self, value: tuple[int, int]) -> str:
@@ -47,33 +53,23 @@ def _names(bits: int) -> str:
     return ",".join(name for name, bit in FLAGS.items() if bits & bit) or "NONE"
 
 
-class OptionNumber:
-    metavar = "number"
-    words = 1
-    code = "IPT129"
-
-    def parse(self, text: str, context: Context) -> int:
-        from iptkit.values.numbers import parse_uint
-
-        return parse_uint(text, 1, 255)
-
-    def show(self, value: int) -> str:
-        return str(value)
-
-
-class Tcp(Match, name="tcp"):
+class Tcp(Ranged, name="tcp"):
     """Match TCP segments by port, flags and options.
 
     Needs `-p tcp`, which loads it by itself when one of its options is met.
+    Ports are numbers (decimal, 0x hexadecimal, 0 octal) or service names.
+    Flags are FIN, SYN, RST, PSH, ACK, URG, ALL and NONE, joined by commas;
+    ECE and CWR cannot be asked for here, but by `-m ecn`.
     """
 
     protocols = (6,)
     revision = 0
+    whole: ClassVar = {"sport": (0, 0xFFFF), "dport": (0, 0xFFFF)}
     sport = Option("--sport", "--source-port", type=TcpPorts("tcp"), invert=True, doc="source port or range")
     dport = Option(
         "--dport", "--destination-port", type=TcpPorts("tcp"), invert=True, doc="destination port or range"
     )
-    tcp_option = Option("--tcp-option", type=OptionNumber(), invert=True, doc="a TCP option by number")
+    tcp_option = Option("--tcp-option", type=UInt(UINT8_MAX, 1), invert=True, doc="a TCP option by number")
     tcp_flags = Option(
         "--tcp-flags", type=TcpFlags(), invert=True, doc="flags looked at, and those set of them"
     )
@@ -95,11 +91,16 @@ class Tcp(Match, name="tcp"):
         out = dict(given)
         if "syn" in out:
             out["tcp_flags"] = Given((0x17, 0x02), out.pop("syn").inverted)
-        # A range of all ports says nothing, and save drops it, `!` and all.
-        for field in ("sport", "dport"):
-            if field in out and out[field].value == (0, 0xFFFF):
-                del out[field]
-        return out
+        flags = out.get("tcp_flags")
+        if flags is not None and flags.value == (0, 0) and not flags.inverted:
+            del out["tcp_flags"]
+        return super().settle(out, context)
+
+    def left_out(self, field: str, value: Any) -> bool:
+        # A look at no flags is not printed, though one that asks for some of them matches nothing.
+        if field == "tcp_flags":
+            return not value[0] and not self.is_inverted(field)
+        return super().left_out(field, value)
 
 
 EXTENSIONS: tuple[Any, ...] = (Tcp,)

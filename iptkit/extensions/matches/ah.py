@@ -1,0 +1,68 @@
+"""Match IPsec Authentication Headers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from iptkit.extensions.layout import Bits, Layout, Number, Pad, Pair
+from iptkit.extensions.numbers import UInt
+from iptkit.extensions.ranges import NumberRange, Ranged
+from iptkit.extensions.spec import Flag, Option
+from iptkit.values.numbers import UINT32_MAX
+
+if TYPE_CHECKING:
+    from iptkit.extensions.spec import Given
+    from iptkit.values.context import Context
+
+_SPI = NumberRange(metavar="spi[:spi]")
+
+
+class Ah4(Ranged, name="ah", families=(4,)):
+    """Match IPsec AH packets by their Security Parameters Index.
+
+    Needs `-p ah`, which loads it by itself when its option is met. A range
+    whose first SPI is the higher one is taken and matches nothing.
+    """
+
+    protocols = (51,)
+    revision = 0
+    whole: ClassVar = {"ahspi": (0, UINT32_MAX)}
+    ahspi = Option("--ahspi", type=_SPI, invert=True, doc="an SPI or a range")
+    # struct ipt_ah, linux/netfilter_ipv4/ipt_ah.h
+    layout = Layout(Pair("ahspi", "I", (0, UINT32_MAX)), Bits("B", inverted={1: "ahspi"}), Pad(3))
+    example = "-p ah -m ah --ahspi 500 -j ACCEPT"
+
+
+class Ah6(Ranged, name="ah", families=(6,)):
+    """Match the IPv6 Authentication Header, wherever it stands among the headers.
+
+    By its Security Parameters Index, its length in bytes, and whether its
+    reserved field is zero. Needs no `-p`, which IPv6 compares with the last
+    header. A range whose first SPI is the higher one is taken and matches
+    nothing; a length of 0 is any length, even inverted.
+    """
+
+    revision = 0
+    whole: ClassVar = {"ahspi": (0, UINT32_MAX)}
+    ahspi = Option("--ahspi", type=_SPI, invert=True, doc="an SPI or a range")
+    ahlen = Option("--ahlen", type=UInt(), invert=True, doc="length of the header, in bytes")
+    ahres = Flag("--ahres", doc="the reserved field is zero")
+    # struct ip6t_ah, linux/netfilter_ipv6/ip6t_ah.h
+    layout = Layout(
+        Pair("ahspi", "I", (0, UINT32_MAX)),
+        Number("ahlen", "I"),
+        Bits("B", given={1: "ahres"}),
+        Bits("B", inverted={1: "ahspi", 2: "ahlen"}),
+        Pad(2),
+    )
+    example = "-m ah --ahspi 500 --ahres -j ACCEPT"
+
+    @classmethod
+    def settle(cls, given: dict[str, Given], context: Context) -> dict[str, Given]:
+        out = super().settle(given, context)
+        if "ahlen" in out and not out["ahlen"].value and not out["ahlen"].inverted:
+            del out["ahlen"]
+        return out
+
+
+EXTENSIONS: tuple[Any, ...] = (Ah4, Ah6)

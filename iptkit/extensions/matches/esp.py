@@ -1,0 +1,29 @@
+"""Match ESP headers by SPI."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from iptkit.extensions.layout import Bits, Layout, Pad, Pair
+from iptkit.extensions.ranges import NumberRange, Ranged
+from iptkit.extensions.spec import Option
+from iptkit.values.numbers import UINT32_MAX
+
+
+class Esp(Ranged, name="esp"):
+    """Match IPsec ESP packets by their Security Parameters Index.
+
+    Needs `-p esp`, which loads it by itself when its option is met. A range
+    whose first SPI is the higher one is taken and matches nothing.
+    """
+
+    protocols = (50,)
+    revision = 0
+    whole: ClassVar = {"espspi": (0, UINT32_MAX)}
+    espspi = Option("--espspi", type=NumberRange(metavar="spi[:spi]"), invert=True, doc="an SPI or a range")
+    # struct xt_esp, linux/netfilter/xt_esp.h
+    layout = Layout(Pair("espspi", "I", (0, UINT32_MAX)), Bits("B", inverted={1: "espspi"}), Pad(3))
+    example = "-p esp -m esp --espspi 500:600 -j ACCEPT"
+
+
+EXTENSIONS: tuple[Any, ...] = (Esp,)
