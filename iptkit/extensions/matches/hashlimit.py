@@ -95,7 +95,8 @@ class Rate:
         octets = cost_to_bytes(value.amount)
         for letter in ("m", "k"):
             size = _factor(letter)
-            if octets >= size and bytes_to_cost(octets & -size) == value.amount:
+            # The tool compares in 32 bits, so what is larger is printed in bytes.
+            if octets >= size and bytes_to_cost(octets & -size & UINT32_MAX) == value.amount:
                 return f"{octets // size}{letter}b/s"
         return f"{octets}b/s"
 

@@ -108,9 +108,12 @@ class Statistic(Match, name="statistic"):
             )
 
     def encode(self, family: Family) -> bytes:
+        # The counter starts where the chosen packet is `packet` away; iptables writes it with random too.
         if self.mode == "random":
-            return _INFO.pack(0, self.is_inverted("probability"), self.probability or 0, 0, 0)
-        return _INFO.pack(1, self.is_inverted("every"), (self.every or 1) - 1, self.packet or 0, 0)
+            probability = self.probability or 0
+            return _INFO.pack(0, self.is_inverted("probability"), probability, 0, probability)
+        last, packet = (self.every or 1) - 1, self.packet or 0
+        return _INFO.pack(1, self.is_inverted("every"), last, packet, last - packet)
 
     @classmethod
     def decode(cls, payload: bytes, context: Context) -> Self:
