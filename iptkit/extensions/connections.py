@@ -9,8 +9,8 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.hosts import HostMask, pack_host, prefix_length, prefix_mask, unpack_host
-from iptkit.extensions.numbers import UIntRange
 from iptkit.extensions.ports import UdpPorts
+from iptkit.extensions.ranges import NumberRange
 from iptkit.extensions.spec import Match, Option
 from iptkit.values.faults import BadValue
 from iptkit.values.names import protocol_number
@@ -177,7 +177,9 @@ class Conntrack(Match, name="conntrack"):
         invert=True,
         doc="status of the connection: NONE, EXPECTED, SEEN_REPLY, ASSURED, CONFIRMED",
     )
-    ctexpire = Option("--ctexpire", type=UIntRange(), invert=True, doc="seconds left, or a range of them")
+    ctexpire = Option(
+        "--ctexpire", type=NumberRange(metavar="seconds[:seconds]"), invert=True, doc="seconds left"
+    )
     ctdir = Option("--ctdir", type=Direction(), doc="direction of the packet: ORIGINAL or REPLY")
     at_least_one = tuple(_FLAGS)
     example = "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"

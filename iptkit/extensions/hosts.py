@@ -49,7 +49,7 @@ class HostMask:
     """`address[/mask]`, one of them, its host bits kept (XTTYPE_HOSTMASK, libxtables/xtoptions.c).
 
     The mask is a prefix length or an address; one with holes in it counts as
-    all ones, as does IPv4's `/33` (which is 0.0.0.33).
+    all ones, as does IPv4's `/33`, which is the address 0.0.0.33.
     """
 
     metavar = "address[/mask]"
@@ -60,26 +60,46 @@ class HostMask:
         host, slash, mask = text.partition("/")
         address = read_host(host, context)
         bits = 32 if context.family == 4 else 128
-        return context.family, address, self._length(mask, bits, context.family) if slash else bits
-
-    def _length(self, text: str, bits: int, family: Family) -> int:
-        try:
-            return parse_uint(text, 0, bits)
-        except ValueError:
-            pass
-        try:
-            mask = parse_host4(text) if family == 4 else parse_host6(text)
-        except ValueError:
-            like = "255.255.255.0" if family == 4 else "ffff:ffff::"
-            raise BadValue(
-                f"mask must be a number of bits from 0 to {bits} or like {like}, not {quote(text)}"
-            ) from None
-        return prefix_length(mask, bits)
+        return context.family, address, read_prefix_length(mask, context.family) if slash else bits
 
     def show(self, value: HostAndMask) -> str:
         family, address, length = value
         host = show_address4(address) if family == 4 else show_address6(address)
         return host if length == (32 if family == 4 else 128) else f"{host}/{length}"
+
+
+class PrefixLength:
+    """A mask by itself, as a prefix length or an address (XTTYPE_PLENMASK, libxtables/xtoptions.c)."""
+
+    metavar = "length"
+    words = 1
+    code = "IPT125"
+
+    def parse(self, text: str, context: Context) -> int:
+        return read_prefix_length(text, context.family)
+
+    def show(self, value: int) -> str:
+        return str(value)
+
+
+def read_prefix_length(text: str, family: Family) -> int:
+    """The length of a mask given as a number of bits or as an address; a mask with holes counts as all ones.
+
+    Raises BadValue.
+    """
+    bits = 32 if family == 4 else 128
+    try:
+        return parse_uint(text, 0, bits)
+    except ValueError:
+        pass
+    try:
+        mask = parse_host4(text) if family == 4 else parse_host6(text)
+    except ValueError:
+        like = "255.255.255.0" if family == 4 else "ffff:ffff::"
+        raise BadValue(
+            f"mask must be a number of bits from 0 to {bits} or like {like}, not {quote(text)}"
+        ) from None
+    return prefix_length(mask, bits)
 
 
 def prefix_length(mask: int, bits: int) -> int:

@@ -52,26 +52,12 @@ class MarkAndMask(MarkMask):
         return f"{mark:#x}/{mask:#x}"
 
 
-class UIntRange:
-    """`low[:high]`; an end left out is 0 or `most`, a single number both ends (XTTYPE_UINT*RC).
+class Hex(UInt):
+    """The same, printed in hexadecimal of at least `digits` digits."""
 
-    libxtables takes a range whose low end is above its high one.
-    """
+    def __init__(self, high: int = UINT32_MAX, low: int = 0, *, digits: int = 8) -> None:
+        super().__init__(high, low)
+        self.digits = digits
 
-    metavar = "low[:high]"
-    words = 1
-    code = "IPT129"
-
-    def __init__(self, most: int = UINT32_MAX) -> None:
-        self.most = most
-
-    def parse(self, text: str, context: Context) -> tuple[int, int]:
-        low_text, colon, high_text = text.partition(":")
-        low = parse_uint(low_text, 0, self.most) if low_text else 0
-        if not colon:
-            return low, low
-        return low, parse_uint(high_text, 0, self.most) if high_text else self.most
-
-    def show(self, value: tuple[int, int]) -> str:
-        low, high = value
-        return str(low) if low == high else f"{low}:{high}"
+    def show(self, value: int) -> str:
+        return f"0x{value:0{self.digits}x}"

@@ -1,0 +1,26 @@
+"""Match the mark of a packet's connection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from iptkit.extensions.layout import Bits, Layout, Pair
+from iptkit.extensions.numbers import MarkMask
+from iptkit.extensions.spec import Match, Option
+
+
+class Connmark(Match, name="connmark"):
+    """Match packets whose connection has a mark that, ANDed with the mask, is the value.
+
+    Connection marks are set by `-j CONNMARK` and by conntrack(8).  A packet
+    without a connection matches neither the value nor, inverted, its opposite.
+    """
+
+    revision = 1
+    mark = Option("--mark", type=MarkMask(), invert=True, required=True, doc="value, and mask to AND first")
+    # struct xt_connmark_mtinfo1, linux/netfilter/xt_connmark.h
+    layout = Layout(Pair("mark", "I", (0, 0), always=True), Bits("B", inverted={1: "mark"}), size=12)
+    example = "-m connmark --mark 0x1/0xff -j ACCEPT"
+
+
+EXTENSIONS: tuple[Any, ...] = (Connmark,)
