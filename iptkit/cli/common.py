@@ -43,15 +43,15 @@ def family_options(command: F) -> F:
     )(command)
 
 
-def read_source(path: str) -> Source:
-    """The text of a file, `-` for standard input.  Ends the command with status 2 if it cannot be read."""
+def read_source(path: str, status: int = Exit.FAILED) -> Source:
+    """The text of a file, `-` for standard input.  Ends the command with `status` if it cannot be read."""
     try:
         if path == "-":
             return Source.of(sys.stdin.buffer.read(), "<stdin>")
         with open(path, "rb") as file:
             return Source.of(file.read(), path)
     except OSError as error:
-        fail(f"cannot read {path}: {error.strerror or error}")
+        fail(f"cannot read {path}: {error.strerror or error}", status)
 
 
 def write_text(text: str) -> None:

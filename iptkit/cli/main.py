@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import click
@@ -13,7 +11,10 @@ if TYPE_CHECKING:
 
 # command -> one line of help; its module is iptkit.cli.NAME, its click command `command` there
 COMMANDS = {
+    "restore": "load a ruleset into the kernel, all of it or nothing",
+    "save": "print the rules in use, as iptables-save does",
     "fmt": "print the canonical form, as the kernel would save it",
+    "diff": "what differs between two rulesets, rule by rule",
     "parse": "print the syntax tree, or the file back",
 }
 

@@ -32,7 +32,7 @@ _HEADER = struct.Struct("@H29sB")  # size, name, revision
 _STANDARD = struct.Struct("@H29sBi4x")
 # struct ipt_entry: addresses and masks, interfaces and masks, protocol, flags, invflags,
 # nfcache, target_offset, next_offset, comefrom, counters
-_ENTRY4 = struct.Struct(">4I") , struct.Struct("@64sHBBIHHIQQ")
+_ENTRY4 = struct.Struct(">4I"), struct.Struct("@64sHBBIHHIQQ")
 _ENTRY6_TAIL = struct.Struct("@64sHBBB3xIHHI4xQQ")
 _NO_INTERFACES = bytes(64)
 
@@ -298,5 +298,3 @@ def _by_kernel_name(kind: str, name: str, names: dict[str, str]) -> list[str]:
     """Which extensions may be behind a kernel name: the one called so first."""
     others = {"conntrack": ["state"], "CT": ["NOTRACK"]}.get(name, [])
     return ([name] if name in names else []) + others
-
-

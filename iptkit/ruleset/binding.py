@@ -206,8 +206,8 @@ class Segment:
         return found
 
     def given(self, values: tuple[Any, ...], context: Context) -> dict[str, Given]:
-        out = {}
-        for option, refs, inverted, _ in self.fields:
+        out: dict[str, Given] = {}
+        for place, (option, refs, inverted, _) in enumerate(self.fields):
             if option.type is None:
                 value: Any = True
             elif len(refs) == 1:
@@ -221,7 +221,9 @@ class Segment:
             else:
                 texts = tuple(unquote(values[r]) if isinstance(r, int) else r for r in refs)
                 value = self._parse(option, texts, context)
-            out[option.field] = Given(value, inverted)
+            before = out.get(option.field)
+            earlier = () if before is None else (*before.earlier, before)
+            out[option.field] = Given(value, inverted, place, earlier)
         return out
 
     def _parse(self, option: Option[Any], text: Any, context: Context) -> Any:

@@ -51,7 +51,7 @@ POLICIES = ("ACCEPT", "DROP")
 class Section:
     """One `*table` … COMMIT of a file."""
 
-    __slots__ = ("broken", "chain_lines", "commit", "line", "steps", "table")
+    __slots__ = ("broken", "chain_lines", "commit", "commit_line", "line", "steps", "table")
 
     def __init__(self, line: TableLine, table: Table) -> None:
         self.line = line
@@ -59,6 +59,7 @@ class Section:
         self.chain_lines: dict[str, ChainLine | RuleLine] = {}  # where each chain was declared last
         self.broken: list[BrokenRule] = []
         self.commit = False
+        self.commit_line = 0
         self.steps: list[Step] = []  # what it does to the table, step by step, with --noflush alone
 
 
@@ -317,6 +318,7 @@ class _Interpreter:
             self.skipping = False
             return
         section.commit = True
+        section.commit_line = line.number
         self.out.ruleset.tables[section.table.name] = section.table
         self._leave()
 

@@ -1,0 +1,68 @@
+"""The reference backend: the state is a Ruleset, kept in a file or nowhere."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from typing import TYPE_CHECKING
+
+from iptkit.kernel.errors import KernelError
+from iptkit.ruleset.canonical import save
+from iptkit.ruleset.interpret import interpret
+from iptkit.ruleset.model import Ruleset
+from iptkit.syntax.parser import parse
+from iptkit.text.source import Source
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from iptkit.kernel.plan import Plan
+    from iptkit.ruleset.binding import Binder
+
+
+class MemoryBackend:
+    """Holds the tables in save form, with counters, in the file `path`; with no path it starts empty."""
+
+    name = "memory"
+
+    def __init__(self, path: str | None = None) -> None:
+        self.path = path
+
+    def lock(self) -> AbstractContextManager[object]:
+        return contextlib.nullcontext()
+
+    def state(self, binder: Binder, *, rules: bool = True) -> Ruleset:
+        if self.path is None:
+            return Ruleset(binder.family)
+        try:
+            with open(self.path, "rb") as file:
+                source = Source.of(file.read(), self.path)
+        except FileNotFoundError:
+            return Ruleset(binder.family)
+        except OSError as error:
+            raise KernelError(f"cannot read {self.path}: {error.strerror}", error.errno or 0) from None
+        outcome = interpret(parse(source), binder, counters=True)
+        if outcome.status:
+            first = outcome.diagnostics[0]
+            raise KernelError(f"{self.path}:{first.span.line}: {first.message}")
+        # The file lists them as a save does, the one used first last.
+        tables = outcome.ruleset.tables
+        return Ruleset(binder.family, {name: tables[name] for name in reversed(tables)})
+
+    def commit(self, plan: Plan, *, counters: bool, per_table: bool) -> None:
+        if self.path is None:
+            return
+        text = "".join(line + "\n" for line in save(plan.after, counters=True))
+        folder = os.path.dirname(os.path.abspath(self.path))
+        temporary = ""
+        try:
+            handle, temporary = tempfile.mkstemp(dir=folder, prefix=".iptkit-")
+            with open(handle, "wb") as file:
+                file.write(text.encode("latin-1"))
+            os.replace(temporary, self.path)
+        except OSError as error:
+            if temporary:
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary)
+            raise KernelError(f"cannot write {self.path}: {error.strerror}", error.errno or 0) from None
