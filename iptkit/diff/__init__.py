@@ -1,1 +1,1 @@
-"""What changed between two rulesets."""
+"""What differs between two rulesets: rules aligned by identity, shown as text, JSON or a restore script."""

@@ -1,0 +1,204 @@
+"""The words of a rule as text, and how like another rule it is.
+
+A rule's parts are its conditions and options with their values: `-p tcp`,
+`! --dport 22`, `-m comment`, `-j DROP`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from iptkit.diff.align import Pair
+
+_WORD = re.compile(r'(?:"(?:\\.|[^"\\])*"|[^ ])+')
+_OPTION = re.compile(r"--|-[A-Za-z]")
+ALIKE = 0.6  # share of two rules from which they pass for one that was edited
+_CELLS = 16  # comparisons that a rule of a gap is worth
+_REACH = 6  # in a gap that is too large for all comparisons, how far around its place a rule is looked for
+
+
+def words(text: str) -> list[str]:
+    """The words of canonical rule text, quotes left on."""
+    return _WORD.findall(text)
+
+
+def parts(text: str) -> list[str]:
+    """The parts of canonical rule text (`Rule.text()`)."""
+    out: list[str] = []
+    bang = ""
+    for word in words(text):
+        if word == "!":
+            bang = "! "
+        elif bang or not out or _OPTION.match(word):
+            out.append(bang + word)
+            bang = ""
+        else:
+            out[-1] += " " + word
+    return out
+
+
+class Likeness:
+    """A rule's parts, ready to be held against another's."""
+
+    __slots__ = ("names", "parts", "size")
+
+    def __init__(self, text: str) -> None:
+        found = parts(text)
+        self.parts = frozenset(found)
+        self.size = len(self.parts)
+        # The value of -m is a name, not a value.
+        self.names = frozenset(p if p.startswith("-m ") else _name(p) for p in self.parts)
+
+    def to(self, other: Likeness) -> float:
+        """From 0 to 1: an equal part counts, a part with another value counts half."""
+        size = self.size + other.size
+        if not size:
+            return 1.0
+        return (len(self.parts & other.parts) + len(self.names & other.names)) / size
+
+
+def _name(part: str) -> str:
+    at = part.find(" ", 2)  # from behind the ! of an inverted one
+    return part if at < 0 else part[:at]
+
+
+def edits(old: Sequence[str], new: Sequence[str]) -> list[Pair]:
+    """Which texts of a gap are edits of which: pairs ascending on both sides, most alike in sum.
+
+    Work grows with the number of texts, not with its square: a large gap is
+    first cut at texts that differ in one part from each other and from nothing
+    else, and what is then still large is paired as it comes.
+    """
+    if not old or not new:
+        return []
+    before = [Likeness(text) for text in old]
+    after = [Likeness(text) for text in new]
+    if len(before) * len(after) <= _CELLS * (len(before) + len(after)):
+        return _best(before, after)
+    found: list[Pair] = []
+    low = left = 0
+    for i, j in [*_anchors(before, after), (len(before), len(after))]:
+        rows, columns = i - low, j - left
+        if rows and columns:
+            pair = _best if rows * columns <= _CELLS * (rows + columns) else _in_order
+            found += [(low + a, left + b) for a, b in pair(before[low:i], after[left:j])]
+        if i < len(before):
+            found.append((i, j))
+        low, left = i + 1, j + 1
+    return found
+
+
+def _anchors(before: list[Likeness], after: list[Likeness]) -> list[Pair]:
+    """Pairs that share all but one part, and share them with nothing else; ascending on both sides."""
+    from iptkit.diff.align import stays
+
+    numbers: dict[frozenset[str], int] = {}
+
+    def keys(side: list[Likeness]) -> dict[int, int]:
+        """What is left of each text without one part -> the only text it is left of (-1 for several)."""
+        out: dict[int, int] = {}
+        for at, like in enumerate(side):
+            for part in like.parts:
+                rest = like.parts - {part}
+                if rest:
+                    number = numbers.setdefault(rest, len(numbers))
+                    out[number] = -1 if out.get(number, at) != at else at
+        return out
+
+    there = keys(after)
+    partner: dict[int, int] = {}
+    taken: set[int] = set()
+    for number, i in keys(before).items():
+        j = there.get(number, -1)
+        if i >= 0 and j >= 0 and i not in partner and j not in taken:
+            partner[i] = j
+            taken.add(j)
+    # Partners get one number, everything else one of its own, and the longest ascending run is kept.
+    labels = {j: i for i, j in partner.items()}
+    size = len(before)
+    return stays(range(size), [labels.get(j, size + j) for j in range(len(after))])
+
+
+def _best(before: list[Likeness], after: list[Likeness]) -> list[Pair]:
+    """The ascending pairing with the greatest likeness in sum, among pairs that are alike."""
+    columns = len(after)
+    # sums[row][column] is the greatest sum with that many of both.
+    sums = [[0.0] * (columns + 1)]
+    for one in before:
+        last = sums[-1]
+        row = [0.0]
+        for column, other in enumerate(after):
+            score = one.to(other)
+            value = last[column] + score if score >= ALIKE else 0.0
+            row.append(max(value, last[column + 1], row[column]))
+        sums.append(row)
+    found: list[Pair] = []
+    at, column = len(before), columns
+    while at and column:
+        reached = sums[at][column]
+        if reached == sums[at - 1][column]:
+            at -= 1
+        elif reached == sums[at][column - 1]:
+            column -= 1
+        else:
+            at -= 1
+            column -= 1
+            found.append((at, column))
+    found.reverse()
+    return found
+
+
+def _in_order(before: list[Likeness], after: list[Likeness]) -> list[Pair]:
+    """Each text with the likest of the few around its place that are still free."""
+    found: list[Pair] = []
+    slope = len(after) / len(before)
+    free = 0
+    for i, one in enumerate(before):
+        middle = int(i * slope)
+        first = max(free, middle - _REACH)
+        best, where = 0.0, -1
+        for j in range(first, min(len(after), max(first, middle) + _REACH + 1)):
+            score = one.to(after[j])
+            if score > best:
+                best, where = score, j
+        if best >= ALIKE:
+            found.append((i, where))
+            free = where + 1
+    return found
+
+
+def changed_words(old: str, new: str) -> list[tuple[str, str]]:
+    """Runs of words as (what, text): what is "same", "removed" or "added"; removed before added."""
+    before, after = words(old), words(new)
+    low = 0
+    while low < len(before) and low < len(after) and before[low] == after[low]:
+        low += 1
+    high = 0
+    while high < min(len(before), len(after)) - low and before[-1 - high] == after[-1 - high]:
+        high += 1
+    out: list[tuple[str, str]] = []
+
+    def add(what: str, run: Sequence[str]) -> None:
+        if run:
+            out.append((what, " ".join(run)))
+
+    add("same", before[:low])
+    one, other = before[low : len(before) - high], after[low : len(after) - high]
+    if one and other:
+        from difflib import SequenceMatcher
+
+        for tag, i, i2, j, j2 in SequenceMatcher(None, one, other, autojunk=False).get_opcodes():
+            if tag == "equal":
+                add("same", one[i:i2])
+            else:
+                add("removed", one[i:i2])
+                add("added", other[j:j2])
+    else:
+        add("removed", one)
+        add("added", other)
+    add("same", before[len(before) - high :])
+    return out
