@@ -173,7 +173,17 @@ class Rule:
 
     def identity(self) -> tuple[Any, ...]:
         """Equal for rules that say the same, counters aside."""
-        return (self.conditions, self.matches, self.target)
+        conditions = self.conditions
+        # Any address and any interface, said or left out, are one thing to the kernel.
+        if conditions.source == EVERYTHING and not conditions.source_inverted:
+            conditions = conditions._replace(source=None)
+        if conditions.destination == EVERYTHING and not conditions.destination_inverted:
+            conditions = conditions._replace(destination=None)
+        if conditions.in_interface == "+" and not conditions.in_inverted:
+            conditions = conditions._replace(in_interface="")
+        if conditions.out_interface == "+" and not conditions.out_inverted:
+            conditions = conditions._replace(out_interface="")
+        return (conditions, self.matches, self.target)
 
     def __repr__(self) -> str:
         return f"<rule{self.text()}>"
