@@ -121,10 +121,16 @@ class Flag(Option[bool]):
 
 
 class Given(NamedTuple):
-    """One option as it was written: its value, and whether `!` stood before it."""
+    """One option as it was written: its value, and whether `!` stood before it.
+
+    `place` counts the extension's options in the order written; `earlier` has
+    the same option where it was given before (`multi`).
+    """
 
     value: Any
     inverted: bool
+    place: int = 0
+    earlier: tuple[Given, ...] = ()
 
 
 class Problem(NamedTuple):
