@@ -52,7 +52,7 @@ class _Inverted:
 
     def read(self, piece: bytes, into: Reading) -> None:
         if piece != b"\0":
-            into.inverted.update(field for field in _ACTIONS if field in into.values)
+            into.inverted.update(_ACTIONS)  # those that are not there are dropped
 
 
 class _Side:

@@ -158,7 +158,8 @@ class StringMatch(Match, name="string"):
         pattern = self.string or ""
         if self.is_inverted("string"):
             yield "!"
-        if all(" " <= char <= "~" for char in pattern):
+        # A backslash at the end would escape the quote.
+        if all(" " <= char <= "~" for char in pattern) and pattern[-1:] != "\\":
             yield "--string"
             yield Pattern().show(pattern)
         else:
