@@ -18,6 +18,8 @@ from iptkit.values.numbers import parse_uint
 from iptkit.values.wording import quote
 
 if TYPE_CHECKING:
+    from iptkit.extensions.layout import Reading
+    from iptkit.extensions.spec import Extension
     from iptkit.values.context import Context, Family
 
 # A value knows its family, since save writes IPv4 and IPv6 differently.
@@ -43,6 +45,21 @@ def read_host(text: str, context: Context) -> int:
         if len(found) != 1:
             raise BadValue(f"{quote(error.name)} has {len(found)} addresses, and only one fits") from None
         return found[0]
+
+
+class HostAddress:
+    """An address, or a name that stands for one (XTTYPE_HOST, libxtables/xtoptions.c)."""
+
+    metavar = "address"
+    words = 1
+    code = "IPT125"
+
+    def parse(self, text: str, context: Context) -> Host:
+        return context.family, read_host(text, context)
+
+    def show(self, value: Host) -> str:
+        family, address = value
+        return show_address4(address) if family == 4 else show_address6(address)
 
 
 class HostMask:
@@ -124,3 +141,21 @@ def pack_host(address: int, family: int) -> bytes:
 def unpack_host(piece: bytes, family: Family) -> int:
     """The address in a union nf_inet_addr of that family."""
     return int.from_bytes(piece[:4] if family == 4 else piece[:16], "big")
+
+
+class HostBytes:
+    """A `HostAddress` option in a struct: the kernel's union nf_inet_addr.  It is always read."""
+
+    __slots__ = ("field", "size")
+
+    def __init__(self, field: str) -> None:
+        self.field = field
+        self.size = 16
+
+    def write(self, use: Extension, family: Family) -> bytes:
+        host: Host | None = getattr(use, self.field)
+        return bytes(self.size) if host is None else pack_host(host[1], family)
+
+    def read(self, piece: bytes, into: Reading) -> None:
+        family = into.context.family
+        into.values[self.field] = (family, unpack_host(piece, family))

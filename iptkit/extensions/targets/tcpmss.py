@@ -1,0 +1,91 @@
+"""Change the largest segment that TCP connections agree on."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any
+
+from iptkit.extensions.numbers import UInt
+from iptkit.extensions.spec import Flag, Given, Option, Place, Problem, Target
+from iptkit.values.faults import BadValue
+from iptkit.values.numbers import UINT16_MAX, parse_uint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Self
+
+    from iptkit.extensions.spec import RuleFacts
+    from iptkit.values.context import Context, Family
+
+_INFO = struct.Struct("=H")  # struct xt_tcpmss_info, linux/netfilter/xt_TCPMSS.h
+_CLAMP = 0xFFFF  # XT_TCPMSS_CLAMP_PMTU
+_SYN = 0x02
+
+
+class SegmentSize(UInt):
+    """Bytes of a segment; the largest is what is left in 65535 for it by an IP and a TCP header."""
+
+    def parse(self, text: str, context: Context) -> int:
+        return parse_uint(text, 0, UINT16_MAX - (20 if context.family == 4 else 40))
+
+
+class Tcpmss(Target, name="TCPMSS"):
+    """Change the MSS option of SYN packets, for paths that lose ICMP and with it path MTU discovery.
+
+    Needs `-p tcp` and, on the legacy backend, a flags condition such as `--syn`
+    or `--tcp-flags SYN,RST SYN`.  Of the two options the last one counts.
+    """
+
+    protocols = (6,)
+    revision = 0
+    at_least_one = ("set_mss", "clamp_mss_to_pmtu")
+    set_mss = Option(
+        "--set-mss",
+        type=SegmentSize(),
+        doc="lower the MSS to this many bytes, or put it in where there is none",
+    )
+    clamp_mss_to_pmtu = Flag(
+        "--clamp-mss-to-pmtu", doc="lower the MSS to the path's MTU less 40 bytes (60 for IPv6)"
+    )
+    example = "-p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu"
+
+    @classmethod
+    def settle(cls, given: dict[str, Given], context: Context) -> dict[str, Given]:
+        last = list(given)[-1:]
+        return {field: given[field] for field in last}
+
+    def place(self) -> Place:
+        if self.clamp_mss_to_pmtu:
+            return Place(hooks=("FORWARD", "OUTPUT", "POSTROUTING"), nft_user_chains=False)
+        return self.where
+
+    def kernel_check(self, rule: RuleFacts) -> Iterator[Problem]:
+        # The kernel wants a `-m tcp` whose flags, SYN among them, must be set (find_syn_match, xt_TCPMSS.c).
+        from iptkit.extensions.matches.tcp import Tcp
+
+        for match in rule.matches:
+            if isinstance(match, Tcp) and match.tcp_flags is not None:
+                _, wanted = match.tcp_flags
+                if wanted & _SYN and not match.is_inverted("tcp_flags"):
+                    return
+        if rule.protocol == 6 and not rule.protocol_inverted:
+            yield Problem(
+                "TCPMSS works on SYN packets only, and the rule lets others through",
+                "",
+                "IPT121",
+                "add --tcp-flags SYN,RST SYN",
+                ("legacy",),
+            )
+
+    def encode(self, family: Family) -> bytes:
+        return _INFO.pack(_CLAMP if self.set_mss is None else self.set_mss)
+
+    @classmethod
+    def decode(cls, payload: bytes, context: Context) -> Self:
+        if len(payload) < _INFO.size:
+            raise BadValue(f"TCPMSS: {len(payload)} bytes from the kernel, {_INFO.size} expected")
+        (size,) = _INFO.unpack_from(payload)
+        return cls.of(clamp_mss_to_pmtu=True) if size == _CLAMP else cls.of(set_mss=size)
+
+
+EXTENSIONS: tuple[Any, ...] = (Tcpmss,)
