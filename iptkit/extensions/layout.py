@@ -187,6 +187,51 @@ class Choice:
         into.values[self.field] = name
 
 
+class GivenAs:
+    """A number that says which of some options is given; one without a value is then True."""
+
+    __slots__ = ("fields", "size", "struct")
+
+    def __init__(self, code: str, fields: dict[int, str]) -> None:
+        self.struct = struct.Struct(code if code[0] in "<>=" else "=" + code)
+        self.size = self.struct.size
+        self.fields = fields
+
+    def write(self, use: Extension, family: Family) -> bytes:
+        for number, field in self.fields.items():
+            if getattr(use, field) is not None:
+                return self.struct.pack(number)
+        raise BadValue(f"one of {', '.join(self.fields.values())} must be given")
+
+    def read(self, piece: bytes, into: Reading) -> None:
+        (number,) = self.struct.unpack(piece)
+        field = self.fields.get(number)
+        if field is None:
+            raise BadValue(f"{number} from the kernel stands for none of {', '.join(self.fields.values())}")
+        into.values[field] = True
+
+
+class Shared:
+    """The value of whichever of some options is given, as a GivenAs before it says."""
+
+    __slots__ = ("fields", "size", "struct")
+
+    def __init__(self, code: str, fields: tuple[str, ...]) -> None:
+        self.struct = struct.Struct(code if code[0] in "<>=" else "=" + code)
+        self.size = self.struct.size
+        self.fields = fields
+
+    def write(self, use: Extension, family: Family) -> bytes:
+        values = [getattr(use, field) for field in self.fields]
+        return self.struct.pack(next(value for value in values if value is not None))
+
+    def read(self, piece: bytes, into: Reading) -> None:
+        (value,) = self.struct.unpack(piece)
+        for field in self.fields:
+            if field in into.values:
+                into.values[field] = value
+
+
 class Raw:
     """Bytes that are an option's value as they are; not given is written as zeros."""
 
@@ -209,10 +254,11 @@ class Bits:
 
     `inverted` maps a bit to the option whose `!` it is, `given` to the option
     whose presence it is (for an option without a value, that is its value).
-    `always` bits are written as they are.
+    `echoed` bits are set where their option is given, and not read back: the
+    value tells.  `always` bits are written as they are.
     """
 
-    __slots__ = ("always", "given", "inverted", "size", "struct")
+    __slots__ = ("always", "echoed", "given", "inverted", "size", "struct")
 
     def __init__(
         self,
@@ -220,19 +266,22 @@ class Bits:
         *,
         given: dict[int, str] | None = None,
         inverted: dict[int, str] | None = None,
+        echoed: dict[int, str] | None = None,
         always: int = 0,
     ) -> None:
         self.struct = struct.Struct(code if code[0] in "<>=" else "=" + code)
         self.size = self.struct.size
         self.given = given or {}
         self.inverted = inverted or {}
+        self.echoed = echoed or {}
         self.always = always
 
     def write(self, use: Extension, family: Family) -> bytes:
         word = self.always
-        for bit, field in self.given.items():
-            if getattr(use, field) is not None:
-                word |= bit
+        for said in (self.given, self.echoed):
+            for bit, field in said.items():
+                if getattr(use, field) is not None:
+                    word |= bit
         for bit, field in self.inverted.items():
             if use.is_inverted(field):
                 word |= bit
@@ -259,12 +308,14 @@ __all__ = [
     "Bits",
     "Choice",
     "Field",
+    "GivenAs",
     "Layout",
     "Number",
     "Pad",
     "Pair",
     "Raw",
     "Reading",
+    "Shared",
     "String",
     "xt_align",
 ]
