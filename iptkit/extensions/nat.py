@@ -148,21 +148,25 @@ class RangeValue:
         self.shift = shift
 
     def parse(self, text: str, context: Context) -> Range:
-        before, bracket, rest = text.partition("[")
+        _, bracket, rest = text.partition("[")
         if bracket:
             # What stands before the bracket is not looked at.
             addresses, closing, rest = rest.partition("]")
             if self.family == 4 or not closing:
                 raise BadValue(f"{quote(text)} is not an address range of IPv{self.family}")
-            _, colon, ports_text = rest.partition(":")
-        elif text.count(":") == 1:
-            addresses, colon, ports_text = text.partition(":")
+            colon = text.find(":", len(text) - len(rest))
         else:
+            addresses = text
             # Two colons or more make an IPv6 address.
-            addresses, colon, ports_text = before, "", ""
-        ports = shifted(parse_ports(ports_text), self.shift) if colon else None
-        if ports is not None and not addresses:
-            return Range(None, ports)
+            colon = text.find(":") if text.count(":") == 1 else -1
+            if colon >= 0:
+                addresses = text[:colon]
+        ports = None
+        if colon >= 0:
+            ports = shifted(parse_ports(text[colon + 1 :]), self.shift)
+            # Two bytes count as no address: iptables looks for `[]`, and not at what they are.
+            if colon in (0, 2):
+                return Range(None, ports)
         first_text, dash, last_text = addresses.partition("-")
         first = self._address(first_text)
         last = self._address(last_text) if dash else first
