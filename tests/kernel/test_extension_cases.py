@@ -1,0 +1,133 @@
+"""The cases of fixtures/extensions against the real tool and kernel: verdict, saved text, bytes loaded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from extensions.cases import Case, files, read
+
+from iptkit import api
+from iptkit.extensions.spec import Extension
+from iptkit.kernel import sockopt
+from iptkit.kernel.entries import Decoder, encode_use
+
+if TYPE_CHECKING:
+    from iptkit.ruleset.model import Rule
+    from iptkit.values.context import Family
+
+    from .conftest import Netns
+
+TOOLS = {
+    4: ("iptables-legacy-restore", "iptables-legacy-save"),
+    6: ("ip6tables-legacy-restore", "ip6tables-legacy-save"),
+}
+# The kernel knows sets by numbers of its own.
+UNCOMPARED = frozenset(("set", "SET"))
+
+
+@pytest.mark.parametrize("name", files())
+def test_as_the_real_tool_does(name: str, netns: Netns) -> None:
+    netns.need(*(tool for tools in TOOLS.values() for tool in tools))
+    cases = read(name)
+    make_sets(netns, cases)
+    wrong: list[str] = []
+    groups: dict[tuple[Family, str], list[Case]] = {}
+    for case in cases:
+        if case.verdict in ("ok", "lossy"):
+            groups.setdefault((case.family, case.table), []).append(case)
+        else:
+            wrong += refused(netns, case)
+    for (family, table), group in groups.items():
+        wrong += loaded(netns, family, table, group)
+    assert not wrong, f"{len(wrong)} of {len(cases)} cases differ:\n" + "\n".join(wrong)
+
+
+def make_sets(netns: Netns, cases: list[Case]) -> None:
+    """The sets that the cases name: s hash:ip, n hash:net, p hash:ip,port, and the family behind."""
+    if not any("-set" in case.rule for case in cases):
+        return
+    netns.need("ipset")
+    for letter, kind in (("s", "hash:ip"), ("n", "hash:net"), ("p", "hash:ip,port")):
+        netns.run("ipset", "create", f"{letter}4", kind)
+        netns.run("ipset", "create", f"{letter}6", kind, "family", "inet6")
+
+
+def refused(netns: Netns, case: Case) -> list[str]:
+    """A case that does not load: who refuses it?"""
+    tool = TOOLS[case.family][0]
+    tested = netns.run(tool, "--test", text=case.text(case.rule), check=False).returncode
+    if case.verdict == "refused":
+        return [] if tested else [f"{case.where}: iptables takes it\n    {case.rule}"]
+    if tested:
+        return [f"{case.where}: iptables refuses it\n    {case.rule}"]
+    if case.verdict == "kernel" and not netns.run(tool, text=case.text(case.rule), check=False).returncode:
+        return [f"{case.where}: the kernel takes it\n    {case.rule}"]
+    return []
+
+
+def loaded(netns: Netns, family: Family, table: str, cases: list[Case]) -> list[str]:
+    """Load cases together, and compare what the kernel then has."""
+    restore, save = TOOLS[family]
+    text = "\n".join([f"*{table}", *(case.line(case.rule) for case in cases), "COMMIT", ""])
+    done = netns.run(restore, text=text, check=False)
+    if done.returncode and len(cases) == 1:
+        return not_loaded(netns, cases[0], done.stderr.decode("latin-1"))
+    if done.returncode:
+        middle = len(cases) // 2
+        return loaded(netns, family, table, cases[:middle]) + loaded(netns, family, table, cases[middle:])
+    wrong = []
+    with netns.entered():
+        image = sockopt.read_table(family, table)
+    starts = sockopt.chain_starts(image)
+    decoder = Decoder(family, {offset: name for name, offset in starts.items()})
+    lines = [line for line in netns.save(save, "-t", table).split("\n") if line.startswith("-A ")]
+    rules = api.load(text.encode("latin-1"), family).tables[table].chains
+    for chain in dict.fromkeys(case.chain for case in cases):
+        group = [case for case in cases if case.chain == chain]
+        saved = [line for line in lines if line.split(" ")[1] == chain]
+        entries = [(offset, entry) for offset, entry in sockopt.entries(image) if offset >= starts[chain]]
+        for case, line, (offset, entry), rule in zip(
+            group, saved, entries[: len(group)], rules[chain].rules, strict=True
+        ):
+            if line != case.line(case.saved):
+                wrong.append(f"{case.where}: saved as {line}\n    {case.rule}")
+            problem = "" if uncompared(rule) else compare(entry, offset, rule, family, decoder)
+            if problem:
+                wrong.append(f"{case.where}: {problem}\n    {case.rule}")
+    return wrong
+
+
+def not_loaded(netns: Netns, case: Case, message: str) -> list[str]:
+    """A case that should load and did not: does this kernel have what it names?"""
+    if "Error occurred" not in message:
+        listed = "".join(
+            netns.run("cat", f"/proc/net/{prefix}_tables_{kind}", check=False).stdout.decode()
+            for prefix in ("ip", "ip6")
+            for kind in ("matches", "targets")
+        ).split()
+        rule = api.load(case.text(case.rule).encode("latin-1"), case.family).tables[case.table]
+        uses = [use for each in rule.chains[case.chain].rules for use in (*each.matches, each.target)]
+        if any(isinstance(use, Extension) and use.kernel_name not in listed for use in uses):
+            return []
+    return [f"{case.where}: not loaded: {message.splitlines()[0]}\n    {case.rule}"]
+
+
+def uncompared(rule: Rule) -> bool:
+    return any(isinstance(use, Extension) and use.name in UNCOMPARED for use in (*rule.matches, rule.target))
+
+
+def compare(entry: memoryview, offset: int, rule: Rule, family: Family, decoder: Decoder) -> str:
+    """Does the kernel hold the bytes that iptkit makes, and does iptkit read them as the rule?"""
+    layout = sockopt.layout_of(family)
+    ours = b"".join(encode_use(use, family) for use in rule.matches if isinstance(use, Extension))
+    theirs = bytes(entry[layout.size : layout.target_offset(entry)])
+    if isinstance(rule.target, Extension):
+        ours += encode_use(rule.target, family)
+        theirs = bytes(entry[layout.size : layout.next_offset(entry)])
+    if ours != theirs:
+        return f"the kernel holds\n    {theirs.hex(' ', 4)}, we make\n    {ours.hex(' ', 4)}"
+    found = decoder.entry(entry, offset)
+    if (found.matches, found.target) != (rule.matches, rule.target):
+        return f"read back as{found.text()}"
+    return ""
