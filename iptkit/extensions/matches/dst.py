@@ -1,0 +1,26 @@
+"""Match the IPv6 destination options header."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from iptkit.extensions.headeroptions import HeaderOptions, options_layout
+from iptkit.extensions.numbers import UInt
+from iptkit.extensions.spec import Match, Option
+
+
+class Dst(Match, name="dst", families=(6,)):
+    """Match packets with a destination options header (RFC 8200, 4.6), by its length and options.
+
+    The length is that of the whole header in bytes.  The options must come in
+    this order, one after the other from the first on; a length left out, or
+    255, is any.
+    """
+
+    dst_len = Option("--dst-len", type=UInt(), invert=True, doc="length of the header in bytes")
+    dst_opts = Option("--dst-opts", type=HeaderOptions(), doc="its options by type and length, 16 at most")
+    layout = options_layout("dst_len", "dst_opts")
+    example = "-m dst --dst-len 8 --dst-opts 1:4 -j ACCEPT"
+
+
+EXTENSIONS: tuple[Any, ...] = (Dst,)

@@ -1,0 +1,26 @@
+"""Match the IPv6 hop-by-hop options header."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from iptkit.extensions.headeroptions import HeaderOptions, options_layout
+from iptkit.extensions.numbers import UInt
+from iptkit.extensions.spec import Match, Option
+
+
+class HopByHop(Match, name="hbh", families=(6,)):
+    """Match packets with a hop-by-hop options header (RFC 8200, 4.3), by its length and options.
+
+    The length is that of the whole header in bytes.  The options must come in
+    this order, one after the other from the first on; a length left out, or
+    255, is any.
+    """
+
+    hbh_len = Option("--hbh-len", type=UInt(), invert=True, doc="length of the header in bytes")
+    hbh_opts = Option("--hbh-opts", type=HeaderOptions(), doc="its options by type and length, 16 at most")
+    layout = options_layout("hbh_len", "hbh_opts")
+    example = "-m hbh --hbh-opts 5:2 -j ACCEPT"
+
+
+EXTENSIONS: tuple[Any, ...] = (HopByHop,)

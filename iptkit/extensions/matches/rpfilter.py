@@ -1,0 +1,30 @@
+"""Match packets whose sender is reached the way they came: reverse path filtering."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from iptkit.extensions.layout import Bits, Layout
+from iptkit.extensions.spec import Flag, Match, Place
+
+
+class RpFilter(Match, name="rpfilter"):
+    """Match packets that a reply would leave by the interface they came in by.
+
+    Only in PREROUTING of the tables raw and mangle.  Packets over the
+    loopback interface always pass the test, and packets out of an IPsec
+    tunnel are treated as any other.  `--invert` is an option, `!` is not
+    taken.
+    """
+
+    where = Place(tables=("mangle", "raw"), hooks=("PREROUTING",))
+    loose = Flag("--loose", doc="a route over any interface will do")
+    validmark = Flag("--validmark", doc="look up the route with the packet's mark")
+    accept_local = Flag("--accept-local", doc="a source address of this machine will do")
+    invert = Flag("--invert", doc="match the packets that fail the test")
+    # struct xt_rpfilter_info, linux/netfilter/xt_rpfilter.h
+    layout = Layout(Bits("B", given={1: "loose", 2: "validmark", 4: "accept_local", 8: "invert"}))
+    example = "-m rpfilter --invert -j DROP"
+
+
+EXTENSIONS: tuple[Any, ...] = (RpFilter,)
