@@ -833,9 +833,15 @@ class _Binding:
                 self.fault("IPT130", f"{option.flag} takes no value", at, stop=True)
         else:
             found: list[Ref] = []
+            optional = getattr(option.type, "optional", False)
             if read.attached is not None:
+                if optional:
+                    # Such an option is one without a value to getopt, and looks at the next word itself.
+                    self.fault("IPT130", f"{option.flag} wants its value in a word of its own", at, stop=True)
                 found.append(read.attached)
             while len(found) < option.type.words:
+                if optional and not self._may_follow(after):
+                    break
                 if after >= len(self.words) or (found and not self._may_follow(after)):
                     self.fault("IPT132", f"{option.flag} needs {option.type.metavar}", at, stop=True)
                 found.append(self._ref(after))
