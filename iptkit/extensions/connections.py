@@ -66,7 +66,7 @@ class NameSet:
         upper = word.upper()
         if upper and upper.isascii():
             for name, bit in self.names.items():
-                if name.startswith(upper):
+                if name.upper().startswith(upper):
                     return bit
         blank = word != word.strip()
         raise BadValue(

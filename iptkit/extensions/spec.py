@@ -48,6 +48,7 @@ class ValueType(Protocol[T]):
     the option takes; with more than one `parse` gets them as a tuple.  A type
     that takes any text may say `lazy = True`: then a word is read only when
     somebody asks for it.
+    A type whose value may be left out says `optional = True`; `parse` gets () then.
     """
 
     metavar: str
@@ -161,12 +162,14 @@ class Place(NamedTuple):
 
     A wrong table is refused in every chain.  A wrong hook is refused where the
     chain can be reached from it; `nft_user_chains` is False where nf_tables
-    does not look at the hooks of rules in user chains.
+    does not look at the hooks of rules in user chains, `nft_tables` what it
+    takes where that differs.
     """
 
     tables: tuple[str, ...] = TABLES
     hooks: tuple[str, ...] = HOOKS
     nft_user_chains: bool = True
+    nft_tables: tuple[str, ...] = ()
 
 
 class Extension:

@@ -5,24 +5,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.layout import Layout, Pair
+from iptkit.extensions.marks import SETTERS, others, settle_marks
 from iptkit.extensions.numbers import MarkAndMask, UInt
-from iptkit.extensions.spec import Given, Option, Target
+from iptkit.extensions.spec import Option, Target
 
 if TYPE_CHECKING:
+    from iptkit.extensions.spec import Given
     from iptkit.values.context import Context
-
-_ALL = ("set_xmark", "set_mark", "and_mark", "or_mark", "xor_mark")
-
-
-def others(field: str) -> tuple[str, ...]:
-    return tuple(f for f in _ALL if f != field)
 
 
 class Mark(Target, name="MARK"):
-    """Change the packet's mark: its bits in `mask` are cleared, then `value` is XORed in."""
+    """Change the packet's mark: its bits in `mask` are cleared, then `value` is XORed in.
+
+    The mark never leaves the machine; routing (`ip rule ... fwmark`), traffic
+    control and later rules (`-m mark`) look at it.  Without a mask all 32 bits
+    are set.
+    """
 
     revision = 2
-    at_least_one = _ALL
+    at_least_one = SETTERS
     set_xmark = Option(
         "--set-xmark", type=MarkAndMask(), excludes=others("set_xmark"), doc="clear mask, XOR value"
     )
@@ -39,25 +40,6 @@ class Mark(Target, name="MARK"):
     @classmethod
     def settle(cls, given: dict[str, Given], context: Context) -> dict[str, Given]:
         return settle_marks(given)
-
-
-def settle_marks(given: dict[str, Given]) -> dict[str, Given]:
-    """`--set-mark`, `--and-mark`, `--or-mark` and `--xor-mark` as the `--set-xmark` they are."""
-    out = dict(given)
-    for field in _ALL[1:]:
-        if field not in out:
-            continue
-        value = out.pop(field).value
-        if field == "set_mark":
-            value = (value[0], value[1] | value[0])
-        elif field == "and_mark":
-            value = (0, value ^ 0xFFFFFFFF)
-        elif field == "or_mark":
-            value = (value, value)
-        else:
-            value = (value, 0)
-        out["set_xmark"] = Given(value, False)
-    return out
 
 
 EXTENSIONS: tuple[Any, ...] = (Mark,)
