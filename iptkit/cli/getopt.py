@@ -100,9 +100,10 @@ class GetoptCommand(click.Command):
             click.echo(f"{ctx.command_path}: {error}", err=True)
             click.echo(f"Try '{ctx.command_path} -h' for more information.", err=True)
             ctx.exit(1)
-        by_key = {option.name: option for option in options}
+        # Several options may set one parameter (-4 and -6 the family), so the name is no key.
+        by_key = {option.opts[0]: option for option in options}
         for option in options:
-            if option.expose_value and option.name:
+            if option.expose_value and option.name and ctx.params.get(option.name) is None:
                 ctx.params[option.name] = _default(option)
         for key, value in found:
             self._take(ctx, by_key[key], value)
@@ -131,12 +132,13 @@ class GetoptCommand(click.Command):
 
 def _default(option: click.Option) -> object:
     """What an option that is not given is: click marks the absence of a default by an object of its own."""
-    plain = isinstance(option.default, str | int | float | bool)
-    return option.default if plain else False if option.is_flag else None
+    if isinstance(option.default, str | int | float):
+        return option.default
+    return False if option.is_bool_flag else None
 
 
 def _spec(option: click.Option) -> OptionSpec:
     letters = "".join(o[1:] for o in option.opts if not o.startswith("--"))
     names = tuple(o[2:] for o in option.opts if o.startswith("--"))
     value = 0 if option.is_flag else -1 if option._flag_needs_value else 1
-    return OptionSpec(option.name or "", letters, names, value)
+    return OptionSpec(option.opts[0], letters, names, value)

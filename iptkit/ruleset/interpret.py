@@ -456,6 +456,9 @@ class _Interpreter:
             if given is not None:
                 raise _Refused(Fault("IPT135", "counters are given twice, before the rule and by -c"))
             texts = (line.counters.packets, line.counters.octets)
+            if texts[1][:1] in ("-", "!"):
+                # iptables-restore hands them on as words, and this one then begins an option.
+                raise _Refused(Fault("IPT027", "counters before a rule have no sign", -1, "[packets:bytes]"))
         elif given is not None:
             texts = (self._text(given[0], values), self._text(given[1], values))
         else:
