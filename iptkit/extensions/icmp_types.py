@@ -2,7 +2,8 @@
 
 The reading is that of xtables_parse_icmp (libxtables/xtoptions.c): a name or
 any beginning of one that no other has, or numbers. A range of codes is taken,
-though iptables-save then prints its first code only.
+though iptables-save then prints its first code only; a range of types only
+if it is one type.
 """
 
 from __future__ import annotations
@@ -52,8 +53,10 @@ class IcmpType:
             raise BadValue(f"{quote(text)} may be {' or '.join(near[:3])}", hint="write the whole name")
         type_text, slash, code_text = text.partition("/")
         try:
-            kind = parse_uint(type_text, 0, UINT8_MAX)
-            low, high = self._codes(code_text) if slash else ANY_CODE
+            kind, last = _range(type_text)
+            low, high = _range(code_text) if slash else ANY_CODE
+            if kind != last:
+                raise ValueError(text)
         except ValueError:
             raise BadValue(
                 f"must be the name of an ICMP type, TYPE or TYPE/CODE, each from 0 to 255, not {quote(text)}",
@@ -61,19 +64,21 @@ class IcmpType:
             ) from None
         return kind, low, high
 
-    def _codes(self, text: str) -> tuple[int, int]:
-        low, rest = parse_uint_prefix(text, 0, UINT8_MAX)
-        if not rest:
-            return low, low
-        if rest[0] != ":":
-            raise ValueError(text)
-        return low, parse_uint(rest[1:], 0, UINT8_MAX)
-
     def show(self, value: TypeCodes) -> str:
         kind, low, high = value
         if kind == self.any_type:
             return "any"
         return str(kind) if (low, high) == ANY_CODE else f"{kind}/{low}"
+
+
+def _range(text: str) -> tuple[int, int]:
+    """`number` or `low:high`, each 0 to 255.  Raises ValueError."""
+    low, rest = parse_uint_prefix(text, 0, UINT8_MAX)
+    if not rest:
+        return low, low
+    if rest[0] != ":":
+        raise ValueError(text)
+    return low, parse_uint(rest[1:], 0, UINT8_MAX)
 
 
 class TypeAndCodes:
