@@ -15,6 +15,7 @@ service            of that protocol            of tcp, else udp, else sctp
 
 from __future__ import annotations
 
+from iptkit.values.faults import BadValue
 from iptkit.values.names import resolved_service_port, service_port
 from iptkit.values.numbers import BLANKS, DIGITS, UINT16_MAX, UINT64_MAX, parse_uint
 from iptkit.values.wording import quote
@@ -35,7 +36,11 @@ def parse_port(text: str, protocol: str | None) -> int:
     except ValueError:
         if text.isdecimal():
             raise ValueError(_not_a_port(text)) from None
-    return service_port(text, protocol)
+    try:
+        return service_port(text, protocol)
+    except BadValue as error:
+        error.hint = _mistaken(text) or error.hint
+        raise
 
 
 def parse_port_range_tcp(text: str, protocol: str = "tcp") -> tuple[int, int]:
@@ -50,7 +55,8 @@ def parse_port_range_tcp(text: str, protocol: str = "tcp") -> tuple[int, int]:
     low = parse_port(low_text, protocol) if low_text else 0
     high = parse_port(high_text, protocol) if high_text else UINT16_MAX
     if low > high:
-        raise ValueError(f"range {quote(text)} is reversed: {low} is above {high}")
+        message = f"range {quote(text)} is reversed: {low} is above {high}"
+        raise BadValue(message, "IPT127", f"write {high_text}:{low_text}")
     return low, high
 
 
@@ -95,6 +101,14 @@ def _resolve_port(text: str) -> int:
 def show_port_range(low: int, high: int) -> str:
     """Return ``LOW:HIGH``, or the port alone when both are the same, as iptables-save prints it."""
     return str(low) if low == high else f"{low}:{high}"
+
+
+def _mistaken(text: str) -> str:
+    """What was meant by a list, or by a range as other tools write it."""
+    if "," in text:
+        return "a list of ports needs -m multiport --dports or --sports"
+    low, dash, high = text.partition("-")
+    return f"a range is written {low}:{high}" if dash and low.isdecimal() and high.isdecimal() else ""
 
 
 def _not_a_port(text: str) -> str:

@@ -9,6 +9,7 @@ from iptkit.extensions.spec import Match, Option, Problem
 from iptkit.values.faults import BadValue
 from iptkit.values.names import service_port
 from iptkit.values.numbers import UINT16_MAX, parse_uint
+from iptkit.values.ports import parse_port
 from iptkit.values.wording import quote
 
 if TYPE_CHECKING:
@@ -67,14 +68,15 @@ def _port(text: str) -> Port:
     try:
         return parse_uint(text, 0, UINT16_MAX)
     except ValueError:
-        service_port(text, None)
+        parse_port(text, None)  # a service of some protocol, or refused
         return text
 
 
 def _ordered(item: Item, text: str) -> None:
     low, high = item
     if isinstance(low, int) and isinstance(high, int) and low >= high:
-        raise BadValue(f"the range {quote(text)} must go from a lower to a higher port", "IPT127")
+        code = "IPT127" if low > high else ""
+        raise BadValue(f"the range {quote(text)} must go from a lower to a higher port", code)
 
 
 class Multiport(Match, name="multiport"):
@@ -113,18 +115,15 @@ class Multiport(Match, name="multiport"):
     example = "-p tcp -m multiport --dports 80,443,8000:8099 -j ACCEPT"
 
     def within(self, rule: RuleFacts) -> Self:
-        """Services by name are looked up for the protocol of the rule."""
-        if not any(
-            isinstance(port, str) for items in self.values if items for item in items for port in item
-        ):
-            return self
+        """Services by name are looked up for the protocol of the rule; check() tells which it lacks."""
         protocol = PROTOCOLS.get(rule.protocol_then & 0xFF)
-        if protocol is None:
-            return self  # check() refuses it
-        return type(self)(
-            tuple(items and tuple(_resolved(item, protocol) for item in items) for items in self.values),
-            self.inverted,
-        )
+        if protocol is None or not any(_named(items) for items in self.values if items):
+            return self
+        try:
+            resolved = tuple(items and tuple(_resolved(i, protocol) for i in items) for items in self.values)
+        except ValueError:
+            return self
+        return type(self)(resolved, self.inverted)
 
     def check(self, rule: RuleFacts) -> Iterator[Problem]:
         # Looked at when the option is read, so -p must stand before it; and cut to 8 bits, so that
@@ -137,6 +136,17 @@ class Multiport(Match, name="multiport"):
             yield Problem("-p stands after the ports of multiport", "", "IPT134", "put -p first")
         elif protocol & 0xFF not in PROTOCOLS:
             yield Problem("multiport needs a protocol with ports", "", "IPT120", f"-p one of {names}")
+        else:
+            yield from self._unknown(PROTOCOLS[protocol & 0xFF])
+
+    def _unknown(self, protocol: str) -> Iterator[Problem]:
+        """What is wrong with services by name, now that the protocol is known."""
+        for option, items in zip(self.options, self.values, strict=True):
+            try:
+                for item in items or ():
+                    _resolved(item, protocol)
+            except BadValue as error:
+                yield Problem(str(error), option.field, error.code or PortList.code, error.hint)
 
     def encode(self, family: Family) -> bytes:
         kind, items = next((k, items) for k, items in enumerate(self.values) if items)
@@ -162,6 +172,10 @@ class Multiport(Match, name="multiport"):
             items.append((low, next(slots, (low, 0))[0] if begin else low))
         field = cls.options[kind].field
         return cls.of(inverted=(field,) if rest[-1] else (), **{field: tuple(items)})
+
+
+def _named(items: tuple[Item, ...]) -> bool:
+    return any(isinstance(port, str) for item in items for port in item)
 
 
 def _resolved(item: Item, protocol: str) -> Item:

@@ -15,8 +15,8 @@ _TTL = UInt(UINT8_MAX)
 class Ttl(Hops, name="ttl", families=(4,)):
     """Match the time to live in the IPv4 header, a number of hops from 0 to 255.
 
-    The kernel looks at it as it arrives: before it is lowered in PREROUTING,
-    INPUT and FORWARD. Exactly one of the options is given.
+    A forwarding host has lowered it by one before FORWARD, but not yet in
+    PREROUTING. Exactly one of the options is given.
     """
 
     revision = 0
