@@ -8,12 +8,13 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any
 
+from iptkit.extensions.choices import OneOf
 from iptkit.extensions.hosts import HostMask, pack_host, prefix_length, prefix_mask, unpack_host
 from iptkit.extensions.ports import UdpPorts
 from iptkit.extensions.ranges import NumberRange
 from iptkit.extensions.spec import Match, Option
 from iptkit.values.faults import BadValue
-from iptkit.values.names import protocol_number
+from iptkit.values.names import parse_protocol
 from iptkit.values.numbers import UINT8_MAX
 from iptkit.values.wording import quote
 
@@ -86,27 +87,10 @@ class CtProtocol:
     code = "IPT129"
 
     def parse(self, text: str, context: Context) -> int:
-        return protocol_number(text) & UINT8_MAX
+        return parse_protocol(text) & UINT8_MAX
 
     def show(self, value: int) -> str:
         return str(value)
-
-
-class Direction:
-    """ORIGINAL or REPLY, in any case."""
-
-    metavar = "{ORIGINAL|REPLY}"
-    words = 1
-    code = "IPT129"
-
-    def parse(self, text: str, context: Context) -> str:
-        upper = text.upper()
-        if upper not in ("ORIGINAL", "REPLY"):
-            raise BadValue(f"must be ORIGINAL or REPLY, not {quote(text)}")
-        return upper
-
-    def show(self, value: str) -> str:
-        return value
 
 
 _ADDRESS = HostMask()
@@ -180,7 +164,11 @@ class Conntrack(Match, name="conntrack"):
     ctexpire = Option(
         "--ctexpire", type=NumberRange(metavar="seconds[:seconds]"), invert=True, doc="seconds left"
     )
-    ctdir = Option("--ctdir", type=Direction(), doc="direction of the packet: ORIGINAL or REPLY")
+    ctdir = Option(
+        "--ctdir",
+        type=OneOf(("ORIGINAL", "REPLY"), any_case=True),
+        doc="direction of the packet: ORIGINAL or REPLY",
+    )
     at_least_one = tuple(_FLAGS)
     example = "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any
 
+from iptkit.extensions.choices import OneOf
 from iptkit.extensions.ranges import NumberRange
 from iptkit.extensions.spec import Given, Match, Option
 from iptkit.values.faults import BadValue
@@ -42,25 +43,6 @@ class ByteRange(NumberRange):
         return str(low) if high in (0, UINT64_MAX) else f"{low}:{high}"
 
 
-class Word:
-    """One word out of a few, spelt exactly so."""
-
-    words = 1
-    code = "IPT129"
-
-    def __init__(self, choices: tuple[str, ...]) -> None:
-        self.choices = choices
-        self.metavar = f"{{{'|'.join(choices)}}}"
-
-    def parse(self, text: str, context: Context) -> str:
-        if text not in self.choices:
-            raise BadValue(f"must be {', '.join(self.choices[:-1])} or {self.choices[-1]}, not {quote(text)}")
-        return text
-
-    def show(self, value: str) -> str:
-        return value
-
-
 class Connbytes(Match, name="connbytes"):
     """Match connections that have transferred so many bytes or packets, or packets of such a mean size.
 
@@ -71,8 +53,8 @@ class Connbytes(Match, name="connbytes"):
     connbytes = Option(
         "--connbytes", type=ByteRange(), invert=True, required=True, doc="at least from, and at most to"
     )
-    mode = Option("--connbytes-mode", type=Word(MODES), required=True, doc="what to count")
-    direction = Option("--connbytes-dir", type=Word(DIRECTIONS), required=True, doc="which packets to count")
+    mode = Option("--connbytes-mode", type=OneOf(MODES), required=True, doc="what to count")
+    direction = Option("--connbytes-dir", type=OneOf(DIRECTIONS), required=True, doc="which packets to count")
     example = (
         "-m connbytes --connbytes 10000:100000 --connbytes-mode bytes --connbytes-dir both"
         " -j CONNMARK --set-mark 4"

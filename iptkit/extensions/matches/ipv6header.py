@@ -60,9 +60,9 @@ class IPv6Header(Match, name="ipv6header", families=(6,)):
 
     header = Option("--header", type=Headers(), invert=True, required=True, doc="headers, by name or number")
     soft = Flag("--soft", doc="the packet has these, and may have others")
-    # struct ip6t_ipv6header_info; all bits of the second byte are set where `!` stands
+    # struct ip6t_ipv6header_info; all bits of the last two bytes are set, or none
     layout = Layout(
-        Number("header", "B", always=True), Bits("B", inverted={0xFF: "header"}), Bits("B", given={1: "soft"})
+        Number("header", "B", always=True), Bits("B", inverted={0xFF: "header"}), Bits("B", given={0xFF: "soft"})
     )
     example = "-m ipv6header --header frag --soft -j DROP"
 

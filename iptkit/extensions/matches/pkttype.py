@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from iptkit.extensions.choices import OneOf
 from iptkit.extensions.layout import Bits, Choice, Layout
 from iptkit.extensions.spec import Match, Option
-from iptkit.values.faults import BadValue
-from iptkit.values.wording import quote
-
-if TYPE_CHECKING:
-    from iptkit.values.context import Context
 
 # PACKET_HOST and on, linux/if_packet.h
 _TYPES = {"unicast": 0, "broadcast": 1, "multicast": 2, "otherhost": 3}
 _ALIASES = {"host": "unicast", "bcast": "broadcast", "mcast": "multicast"}
-
-
-class PacketType:
-    """One of the types, in any case, or its alias."""
-
-    metavar = "{unicast|broadcast|multicast|otherhost}"
-    words = 1
-    code = "IPT129"
-
-    def parse(self, text: str, context: Context) -> str:
-        lower = text.lower()
-        name = _ALIASES.get(lower, lower)
-        if name not in _TYPES:
-            raise BadValue(f"no packet type is called {quote(text)}", hint=", ".join((*_TYPES, *_ALIASES)))
-        return name
-
-    def show(self, value: str) -> str:
-        return value
 
 
 class PktType(Match, name="pkttype"):
@@ -44,7 +22,7 @@ class PktType(Match, name="pkttype"):
 
     pkt_type = Option(
         "--pkt-type",
-        type=PacketType(),
+        type=OneOf(_TYPES, aliases=_ALIASES, any_case=True),
         invert=True,
         required=True,
         doc="unicast (host), broadcast (bcast), multicast (mcast), otherhost",
