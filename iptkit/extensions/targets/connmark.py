@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from iptkit.values.context import Context, Family
 
 _ACTIONS = (*SETTERS, "save_mark", "restore_mark")
-# struct xt_connmark_tginfo2, linux/netfilter/xt_connmark.h: ctmark, ctmask, nfmask, shift (direction, bits), mode
+# struct xt_connmark_tginfo2, linux/netfilter/xt_connmark.h:
+# ctmark, ctmask, nfmask, shift direction, shift bits, mode
 _INFO = struct.Struct("=IIIBBBx")
 _SET, _SAVE, _RESTORE = range(3)
 _LEFT, _RIGHT = range(2)
