@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from iptkit.extensions.spec import Problem
 from iptkit.values.faults import BadValue
+from iptkit.values.text import quoted
 
 if TYPE_CHECKING:
     from iptkit.values.context import Context
@@ -34,9 +35,21 @@ class Label:
         return value
 
 
-def file_name_problem(name: str, field: str) -> Problem | None:
-    """Say why the kernel does not take `name` for a file under /proc (xt_check_proc_name), or None."""
+class QuotedLabel(Label):
+    """The same, printed in quotes where it needs them."""
+
+    def show(self, value: str) -> str:
+        return quoted(value)
+
+
+def in_quotes(text: str) -> str:
+    """`text` in double quotes, as the few extensions print it that put them themselves."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def file_name_problem(name: str, field: str, where: str = "/proc") -> Problem | None:
+    """Say why the kernel does not take `name` for a file of its own (xt_check_proc_name), or None."""
     if name in ("", ".", "..") or "/" in name:
         what = f"{name!r}" if name else "an empty name"
-        return Problem(f"the name is that of a file in /proc, which {what} cannot be", field)
+        return Problem(f"it names a file in {where}, which {what} cannot do", field)
     return None

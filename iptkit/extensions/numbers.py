@@ -61,3 +61,10 @@ class Hex(UInt):
 
     def show(self, value: int) -> str:
         return f"0x{value:0{self.digits}x}"
+
+
+class SignedWord(UInt):
+    """A number of 32 bits that save prints with a sign: 4294967295 as -1."""
+
+    def show(self, value: int) -> str:
+        return str(value - (1 << 32) if value >> 31 else value)

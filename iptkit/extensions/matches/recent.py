@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from iptkit.extensions.hosts import Host, pack_host, read_host, unpack_host
 from iptkit.extensions.labels import Label, file_name_problem
 from iptkit.extensions.layout import Bits, Layout, Number, Pad, Reading, String
-from iptkit.extensions.numbers import UInt
+from iptkit.extensions.numbers import SignedWord
 from iptkit.extensions.spec import Extension, Flag, Given, Match, Option, Problem, RuleFacts
 from iptkit.values.addresses import MASK4_ALL, MASK6_ALL, show_address4, show_address6
 
@@ -33,13 +33,6 @@ class Netmask:
     def show(self, value: Host) -> str:
         family, mask = value
         return show_address4(mask) if family == 4 else show_address6(mask)
-
-
-class Signed(UInt):
-    """A number of 32 bits that save prints with a sign: 4294967295 as -1."""
-
-    def show(self, value: int) -> str:
-        return str(value - (1 << 32) if value >> 31 else value)
 
 
 class _Inverted:
@@ -114,9 +107,9 @@ class Recent(Match, name="recent"):
     rcheck = Flag("--rcheck", invert=True, excludes=_others("rcheck"), doc="match if it is in the list")
     update = Flag("--update", invert=True, excludes=_others("update"), doc="the same, and renew it")
     remove = Flag("--remove", invert=True, excludes=_others("remove"), doc="the same, and take it out")
-    seconds = Option("--seconds", type=Signed(low=1), doc="seen within so many seconds")
+    seconds = Option("--seconds", type=SignedWord(low=1), doc="seen within so many seconds")
     reap = Flag("--reap", needs=("seconds",), doc="drop entries older than --seconds")
-    hitcount = Option("--hitcount", type=Signed(), doc="seen at least so many times, up to 65535")
+    hitcount = Option("--hitcount", type=SignedWord(), doc="seen at least so many times, up to 65535")
     rttl = Flag("--rttl", excludes=("set", "remove"), doc="seen with the TTL of this packet")
     name_ = Option("--name", type=Label(199), doc="name of the list; DEFAULT if not given")
     mask = Option("--mask", type=Netmask(), doc="mask applied to addresses")

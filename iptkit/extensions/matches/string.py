@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from iptkit.extensions.labels import Label
+from iptkit.extensions.labels import Label, in_quotes
 from iptkit.extensions.layout import Bits, Layout, Number, Pad, Reading, String
 from iptkit.extensions.numbers import UInt
 from iptkit.extensions.spec import Extension, Flag, Given, Match, Option, Problem, RuleFacts
@@ -36,7 +36,7 @@ class Pattern:
         return text
 
     def show(self, value: str) -> str:
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        return in_quotes(value)
 
 
 class HexPattern:
