@@ -62,7 +62,9 @@ class IPv6Header(Match, name="ipv6header", families=(6,)):
     soft = Flag("--soft", doc="the packet has these, and may have others")
     # struct ip6t_ipv6header_info; all bits of the last two bytes are set, or none
     layout = Layout(
-        Number("header", "B", always=True), Bits("B", inverted={0xFF: "header"}), Bits("B", given={0xFF: "soft"})
+        Number("header", "B", always=True),
+        Bits("B", inverted={0xFF: "header"}),
+        Bits("B", given={0xFF: "soft"}),
     )
     example = "-m ipv6header --header frag --soft -j DROP"
 

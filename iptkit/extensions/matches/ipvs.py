@@ -72,7 +72,7 @@ class Ipvs(Match, name="ipvs"):
     vportctl = Option(
         "--vportctl", type=Port(), invert=True, doc="port of the controlling connection (21 for FTP)"
     )
-    example = "-m ipvs --vaddr 192.0.2.80 --vport 80 -j ACCEPT"
+    example = "-m ipvs --vproto tcp --vport 80 -j ACCEPT"
 
     @classmethod
     def settle(cls, given: dict[str, Given], context: Context) -> dict[str, Given]:
