@@ -27,8 +27,6 @@ MATCHES: dict[str, str] = {
     ),
     "icmpv6": "icmp6",
     "ipv6-icmp": "icmp6",
-    "ipv6-mh": "mh",
-    "mobility-header": "mh",
 }
 TARGETS: dict[str, str] = dict.fromkeys(
     "AUDIT CHECKSUM CLASSIFY CLUSTERIP CONNMARK CONNSECMARK CT DNAT DNPT DSCP ECN HL HMARK IDLETIMER LED LOG MARK"
