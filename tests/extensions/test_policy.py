@@ -51,7 +51,7 @@ def elements(draw: st.DrawFn) -> str:
     return " ".join(draw(st.permutations(words)))
 
 
-@settings(deadline=None)  # the first rule imports and binds
+@settings(deadline=None, max_examples=50)  # the first rule imports and binds
 @given(st.lists(elements(), min_size=1, max_size=4), st.sampled_from(("in", "out")))
 def test_a_policy_comes_back(described: list[str], direction: str) -> None:
     policy = read(f"--strict --dir {direction} " + " --next ".join(described))
