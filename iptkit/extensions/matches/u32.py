@@ -69,6 +69,7 @@ class _Reader:
             yield WordTest(*self.location(), self.ranges())
             if not self.rest:
                 return
+            self.take("&&")
 
     def location(self) -> tuple[int, tuple[tuple[str, int], ...]]:
         self.skip()
@@ -86,7 +87,7 @@ class _Reader:
                 raise self.fault(f"a location has up to {LIMIT} numbers, and one more stands")
 
     def ranges(self) -> tuple[tuple[int, int], ...]:
-        """Up to the `&&` or the end."""
+        """Up to a `&&` or the end."""
         found: list[tuple[int, int]] = []
         self.skip()
         while True:
@@ -97,7 +98,7 @@ class _Reader:
             if len(found) > LIMIT:
                 raise self.fault(f"a test has up to {LIMIT} ranges, and one more stands")
             self.skip()
-            if not self.rest or self.take("&&"):
+            if not self.rest or self.rest.startswith("&&"):
                 return tuple(found)
             if not self.take(","):
                 raise self.fault("a , or && must stand")
