@@ -704,24 +704,20 @@ class _Interpreter:
             )
         if goal in VERDICTS:
             return
-        isjump = isinstance(bound.jump, str) or goal not in TARGETS
-        if isjump and (goal not in TARGETS or isinstance(bound.jump, str)):
-            from iptkit.extensions.registry import find_target
+        from iptkit.extensions.registry import find_target
 
-            if find_target(goal, self.binder.family) is not None:
-                return
-            if goal in TARGETS and find_target(goal, 6 if self.binder.family == 4 else 4) is not None:
-                raise _Refused(
-                    Fault("IPT124", f"the target {goal} belongs to IPv{10 - self.binder.family}", at)
-                )
-            raise _Refused(
-                Fault(
-                    "IPT101",
-                    f"there is no chain and no target {goal!r}",
-                    at,
-                    did_you_mean(goal, (*self._user_chains(), *VERDICTS, *TARGETS)),
-                )
+        if find_target(goal, self.binder.family) is not None:
+            return
+        if find_target(goal, 6 if self.binder.family == 4 else 4) is not None:
+            raise _Refused(Fault("IPT124", f"the target {goal} belongs to IPv{10 - self.binder.family}", at))
+        raise _Refused(
+            Fault(
+                "IPT101",
+                f"there is no chain and no target {goal!r}",
+                at,
+                did_you_mean(goal, (*self._user_chains(), *VERDICTS, *TARGETS)),
             )
+        )
 
     def _user_chains(self) -> list[str]:
         return [c.name for c in self.chains.values() if not c.builtin]
