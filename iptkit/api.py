@@ -9,7 +9,7 @@ from iptkit.ruleset.interpret import Outcome
 from iptkit.ruleset.interpret import interpret as _interpret
 from iptkit.syntax.document import ChainLine
 from iptkit.syntax.parser import parse as _parse
-from iptkit.text.diagnostic import RulesetError
+from iptkit.text.diagnostic import BOTH, RulesetError
 from iptkit.text.source import Source
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from iptkit.kernel.transaction import Transaction
     from iptkit.ruleset.model import Ruleset
     from iptkit.syntax.document import Document
+    from iptkit.text.diagnostic import Diagnostic
     from iptkit.values.context import Family, Names
 
 
@@ -77,6 +78,40 @@ def interpret(
     """
     binder = binder or Binder(family, names, plugins)
     return _interpret(document, binder, base=base, noflush=noflush, counters=counters, table=table)
+
+
+def lint(
+    document: Document,
+    binder: Binder | None = None,
+    family: Family = 4,
+    *,
+    noflush: bool = False,
+    backends: tuple[str, ...] = BOTH,
+    select: Iterable[str] = (),
+    ignore: Iterable[str] = (),
+) -> list[Diagnostic]:
+    """What is to be said about a ruleset, in the order of its lines.
+
+    `binder` may be given to share what was learnt from other files of the
+    family, which is then the binder's.  `noflush` says the file is meant for
+    `--noflush`; `backends` for which of "legacy" and "nft": errors that are
+    none there are left out.  `select` and `ignore` name checks by code
+    (IPT209), the beginning of one (IPT2) or name (host-bits-set); nothing
+    selected selects all.  Comments in the file may silence findings, see
+    iptkit.lint.suppress.
+
+    Raises UnknownCheck (an IptkitError) where a selection names no check.
+    """
+    from iptkit.lint.engine import run
+    from iptkit.lint.select import Selection
+
+    return run(
+        document,
+        binder or Binder(family),
+        noflush=noflush,
+        backends=backends,
+        selection=Selection(select, ignore),
+    )
 
 
 def load(data: bytes | str, family: Family = 4, *, name: str = "<string>", counters: bool = True) -> Ruleset:

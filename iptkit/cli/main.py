@@ -14,6 +14,8 @@ COMMANDS = {
     "restore": "load a ruleset into the kernel, all of it or nothing",
     "save": "print the rules in use, as iptables-save does",
     "fmt": "print the canonical form, as the kernel would save it",
+    "lint": "what will not load, what does not do what it says, what could be better",
+    "rule": "what a check of lint means",
     "diff": "what differs between two rulesets, rule by rule",
     "parse": "print the syntax tree, or the file back",
 }

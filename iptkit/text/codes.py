@@ -7,6 +7,7 @@ report under them.  What each means is told by its check (`iptkit rule CODE`).
 from __future__ import annotations
 
 _TABLE = """
+IPT000 unused-ignore I safe
 IPT001 bom E safe
 IPT002 crlf E/W safe
 IPT003 no-final-newline E/W safe

@@ -1,0 +1,64 @@
+"""Conditions that no packet can meet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from iptkit.lint.check import Note, WordCheck
+from iptkit.lint.checks.no_op import EVERYTHING
+from iptkit.text.diagnostic import Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from iptkit.lint.facts import OptionValue
+
+_HOPS = {"--ttl-gt": 255, "--hl-gt": 255}
+_SHORTEST = {4: 20, 6: 40}  # bytes of an IP header
+
+
+class ImpossibleMatch(WordCheck, code="IPT205"):
+    """No packet can meet this condition.
+
+    What: TCP flags that must be set but are not looked at, a mark with bits outside its mask, a TTL above 255
+        or below 0, `!` before something that every packet meets.
+    Why: The rule does nothing.  (`! -s 0.0.0.0/0` is refused by nf_tables.)
+    Example:
+        -p tcp -m tcp --tcp-flags SYN,ACK RST -j DROP
+    Instead:
+        -p tcp -m tcp --tcp-flags SYN,ACK,RST RST -j DROP
+    """
+
+    options = (*EVERYTHING, "--ttl-gt", "--ttl-lt", "--hl-gt", "--hl-lt")
+
+    def look(self, value: OptionValue) -> Iterator[Note]:
+        option = value.option
+        flag, read = option.flag, value.value
+        if option.inverted:
+            if flag in EVERYTHING and EVERYTHING[flag](read):
+                refused = flag in ("-s", "-d")
+                yield Note(
+                    "every packet meets this, and so none meets it with !"
+                    + (", and nf_tables refuses it" if refused else ""),
+                    0,
+                    "",
+                    Severity.ERROR if refused else Severity.WARNING,
+                    ("nft",) if refused else (),
+                )
+            return
+        why = self._impossible(flag, read, value.family)
+        if why:
+            yield Note(why, 0, "", Severity.WARNING)
+
+    def _impossible(self, flag: str, read: Any, family: int) -> str:
+        if flag == "--tcp-flags" and read[1] & ~read[0]:
+            return "flags must be set that are not looked at: this is never true"
+        if flag == "--mark" and read[0] & ~read[1]:
+            return "the mark has bits outside its mask: this is never true"
+        if flag == "--length" and read[0] <= read[1] < _SHORTEST[family]:
+            return f"a packet has {_SHORTEST[family]} bytes at least: this is never true"
+        if flag in _HOPS and read >= _HOPS[flag]:
+            return "nothing is above 255: this is never true"
+        if flag in ("--ttl-lt", "--hl-lt") and read == 0:
+            return "nothing is below 0: this is never true"
+        return ""

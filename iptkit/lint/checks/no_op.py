@@ -1,0 +1,52 @@
+"""Conditions that every packet meets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from iptkit.lint.check import Note, WordCheck
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from iptkit.lint.facts import OptionValue
+
+ANY_TYPE = 255  # of ICMP: the kernel takes it for every type
+ALL_PORTS = (0, 0xFFFF)
+_ALL_STATES = 0x1 | 0x2 | 0x4 | 0x8 | 0x100
+# The options whose value may say nothing, and when it does.
+EVERYTHING: dict[str, Callable[[Any], bool]] = {
+    "-s": lambda value: value == ((0, 0),),
+    "-d": lambda value: value == ((0, 0),),
+    "-i": lambda value: value == "+",
+    "-o": lambda value: value == "+",
+    "--sport": lambda value: value == ALL_PORTS,
+    "--dport": lambda value: value == ALL_PORTS,
+    "--mark": lambda value: value == (0, 0),
+    "--length": lambda value: value == (0, 0xFFFF),
+    "--ctstate": lambda value: value & _ALL_STATES == _ALL_STATES,
+    "--state": lambda value: value & _ALL_STATES == _ALL_STATES,
+    "-p": lambda value: value == 0,
+    "--icmp-type": lambda value: value[0] == ANY_TYPE,
+    "--tcp-flags": lambda value: value == (0, 0),
+}
+
+
+class NoOpMatch(WordCheck, code="IPT221"):
+    """Every packet meets this condition.
+
+    What: An address 0.0.0.0/0 or ::/0, an interface +, a protocol all, all ports, ICMP type any, a mark under
+        the mask 0, no TCP flags, all five connection states, all lengths.
+    Why: It says nothing, and costs time where it is a match.
+    Example:
+        -A INPUT -s 0.0.0.0/0 -p tcp -j DROP
+    Instead:
+        -A INPUT -p tcp -j DROP
+    """
+
+    options = tuple(EVERYTHING)
+
+    def look(self, value: OptionValue) -> Iterator[Note]:
+        option = value.option
+        if not option.inverted and EVERYTHING[option.flag](value.value):
+            yield Note("every packet meets this condition", 0, f"leave out {option.flag}")

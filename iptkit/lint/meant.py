@@ -1,0 +1,127 @@
+"""What a file was plainly meant to be, where its form alone keeps it from being read.
+
+A byte order mark, CR LF line ends, an indented `*table` or a `commit` in lower
+case make the real tool stop, but leave no doubt what was meant.  Such lines
+are put right before the file is interpreted, so that one slip is one finding
+and not one for every line that follows from it.  Rule lines stay as they are,
+the CR at their end aside.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from iptkit.syntax.parser import parse
+from iptkit.text.diagnostic import Span
+from iptkit.text.source import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from iptkit.syntax.document import Document
+    from iptkit.text.diagnostic import Diagnostic
+
+BOM = "\xef\xbb\xbf"  # U+FEFF in UTF-8
+# A line that begins with none of the characters that lines of a save file begin with.
+_ODD_START = re.compile(r"\n(?=[^-:#*\[\n])")
+_COMMIT = re.compile(r"[ \t]*commit(?![^ \t;,.\r])", re.IGNORECASE)
+
+# What is put right about a line:
+MARKED = "bom"  # a byte order mark before it
+RETURN = "cr"  # a CR before its line feed
+INDENTED = "indent"  # blanks before *, :, # or COMMIT
+EMPTY = "empty"  # blanks and nothing else
+COMMITS = "commit"  # it means COMMIT
+UNENDED = "unended"  # COMMIT without a line feed
+
+
+class Meant:
+    """`document` is the file as it was meant; `repairs` says what was put right, by line number."""
+
+    __slots__ = ("_shifts", "document", "odd_starts", "repairs")
+
+    def __init__(self, written: Document) -> None:
+        text = written.source.text
+        self.repairs: dict[int, set[str]] = {}
+        self._shifts: dict[int, int] = {}
+        # Numbers of the lines that begin unlike any line of a save file, COMMIT among them.
+        self.odd_starts = list(_odd_starts(text))
+        if not self._looks_odd(text):
+            self.document = written
+            return
+        lines = text.split("\n")
+        ended = lines[-1] == ""
+        if ended:
+            lines.pop()
+        suspects = range(1, len(lines) + 1) if "\r\n" in text else self.odd_starts
+        for number in suspects:
+            self._repair(lines, number, ended or number < len(lines))
+        if not self.repairs:
+            self.document = written
+            return
+        if len(lines) in self.repairs and UNENDED in self.repairs[len(lines)]:
+            ended = True
+        self.document = parse(Source(written.source.name, "\n".join(lines) + ("\n" if ended else "")))
+
+    def _looks_odd(self, text: str) -> bool:
+        """Could anything be put right?  Every well-formed file has its COMMIT lines among the odd ones."""
+        return "\r\n" in text or text.count("\nCOMMIT\n") != len(self.odd_starts)
+
+    def _repair(self, lines: list[str], number: int, ended: bool) -> None:
+        raw = lines[number - 1]
+        done = set()
+        if ended and raw.endswith("\r"):
+            raw = raw[:-1]
+            done.add(RETURN)
+        if raw.startswith(BOM):
+            raw = raw[len(BOM) :]
+            self._shifts[number] = len(BOM)
+            done.add(MARKED)
+        bare = raw.lstrip(" \t")
+        if _COMMIT.match(raw):
+            if raw != "COMMIT":
+                done.add(COMMITS)
+                raw = "COMMIT"
+            if not ended:
+                done.add(UNENDED)
+        elif raw and not bare:
+            raw = ""
+            done.add(EMPTY)
+        elif raw is not bare and bare[:1] in ("*", ":", "#"):
+            self._shifts[number] = self._shifts.get(number, 0) + len(raw) - len(bare)
+            raw = bare
+            done.add(INDENTED)
+        if done:
+            self.repairs[number] = done
+            lines[number - 1] = raw
+
+    def shift(self, number: int) -> int:
+        """How many bytes were taken off the front of a line."""
+        return self._shifts.get(number, 0)
+
+    def at_written(self, found: Diagnostic) -> Diagnostic:
+        """A finding about the document that was meant, with its places in the file as written."""
+        if not self._shifts:
+            return found
+        return found._replace(
+            span=self._moved(found.span),
+            related=tuple((self._moved(span), what) for span, what in found.related),
+            fix=tuple(edit._replace(span=self._moved(edit.span)) for edit in found.fix),
+        )
+
+    def _moved(self, span: Span) -> Span:
+        by = self._shifts.get(span.line, 0)
+        return Span(span.line, span.start + by, span.end + by) if by else span
+
+
+def _odd_starts(text: str) -> Iterator[int]:
+    if text[:1] not in ("-", ":", "#", "*", "[", "\n", ""):
+        yield 1
+    number = 1
+    before = 0
+    for hit in _ODD_START.finditer(text):
+        at = hit.start() + 1
+        number += text.count("\n", before, at)
+        before = at
+        yield number

@@ -1,0 +1,117 @@
+"""Which rules no packet comes to because an earlier rule of their chain takes every packet.
+
+Only what is certain whatever the packets: a rule without conditions whose
+target decides, returns, or leads to a chain that decides everything.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+from iptkit.extensions.core import Jump
+from iptkit.lint.conditions import (
+    is_always_unconditional,
+    is_return,
+    is_unconditional,
+    is_verdict,
+    may_be_unconditional,
+)
+
+if TYPE_CHECKING:
+    from iptkit.lint.facts import SectionFacts
+    from iptkit.ruleset.model import Chain, Rule
+
+
+class Reach:
+    def __init__(self, section: SectionFacts) -> None:
+        self._section = section
+        self._decides: dict[str, bool] = {}
+
+    @functools.cached_property
+    def _unconditional(self) -> dict[str, set[int]]:
+        """Chain -> `id` of its rules without conditions, those without a target aside."""
+        out: dict[str, set[int]] = {}
+        for bound, shape in self._section.shapes.items():
+            if bound.jump is None or not may_be_unconditional(bound):
+                continue
+            always = is_always_unconditional(bound)
+            for rule, chain in zip(shape.rules, shape.chains, strict=True):
+                if always or is_unconditional(rule):
+                    out.setdefault(chain.name, set()).add(id(rule))
+        return out
+
+    @functools.cached_property
+    def closed(self) -> dict[str, int]:
+        """Chain -> index of the first rule that lets no packet through to the next."""
+        out = {}
+        for name, rules in self._unconditional.items():
+            for at, rule in enumerate(self._section.chains[name].rules):
+                if id(rule) in rules and self._takes_all(rule):
+                    out[name] = at
+                    break
+        return out
+
+    def _takes_all(self, rule: Rule) -> bool:
+        """Given that every packet matches: does none go on to the next rule?"""
+        target = self._section.target_of(rule)
+        if isinstance(target, Jump):
+            return target.goto or self.decides(target.chain)
+        return is_verdict(target) or is_return(target)
+
+    def decides(self, name: str) -> bool:
+        """Does a chain send no packet back to whoever called it?  Only a certain yes is a yes."""
+        found = self._decides.get(name)
+        if found is None:
+            self._decides[name] = False  # while we look: a chain that needs itself proves nothing
+            chain = self._section.chains.get(name)
+            found = self._decides[name] = chain is not None and self._looks_decided(chain)
+        return found
+
+    def _looks_decided(self, chain: Chain) -> bool:
+        if chain.builtin:
+            return False
+        unconditional = self._unconditional.get(chain.name)
+        if not unconditional:
+            return False
+        for rule in chain.rules:
+            target = self._section.target_of(rule)
+            if is_return(target):
+                return False
+            if isinstance(target, Jump):
+                if target.goto and not self.decides(target.chain):
+                    return False
+                if id(rule) in unconditional and (target.goto or self.decides(target.chain)):
+                    return True
+            elif id(rule) in unconditional and is_verdict(target):
+                return True
+        return False
+
+    @functools.cached_property
+    def dead(self) -> dict[int, Rule]:
+        """`id` of a rule that no packet comes to -> the rule before it that takes them all."""
+        out: dict[int, Rule] = {}
+        for name, at in self.closed.items():
+            rules = self._section.chains[name].rules
+            for rule in rules[at + 1 :]:
+                out[id(rule)] = rules[at]
+        return out
+
+    @functools.cached_property
+    def entered(self) -> set[str]:
+        """The chains that packets may enter: from built-in chains, along jumps that are not dead.
+
+        Every chain of a piece for --noflush counts: who calls it is not in the file.
+        """
+        section = self._section
+        if section.is_piece:
+            return set(section.chains)
+        seen = {name for name, chain in section.chains.items() if chain.builtin}
+        pending = list(seen)
+        dead = self.dead
+        while pending:
+            for call in section.calls.by_caller.get(pending.pop(), ()):
+                if call.to not in seen and id(call.rule) not in dead:
+                    seen.add(call.to)
+                    pending.append(call.to)
+        return seen
