@@ -27,7 +27,7 @@ from iptkit.extensions.core import (
     Verdict,
 )
 from iptkit.extensions.registry import MATCHES, TARGETS, find_match, find_target
-from iptkit.extensions.spec import Given, Opaque, Problem, RuleFacts
+from iptkit.extensions.spec import Extension, Given, Opaque, Problem, RuleFacts
 from iptkit.syntax.grammar import OptionWord, option_word
 from iptkit.syntax.words import unquote
 from iptkit.values.context import Context
@@ -37,7 +37,7 @@ from iptkit.values.names import protocol_number
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from iptkit.extensions.spec import Extension, Option, Target
+    from iptkit.extensions.spec import Option, Target
     from iptkit.syntax.document import Shape
     from iptkit.values.context import Family, Names
 
@@ -250,77 +250,58 @@ class Placed(NamedTuple):
     key: Callable[[tuple[Any, ...]], Any]  # its values out of all the rule's
     word: int  # where its name stands
     named: bool  # False for a match its protocol brought
+    holes: tuple[int, ...]  # of the rule, in the order of the segment's
 
 
 class Bound:
     """A shape with its meaning."""
 
-    __slots__ = (
-        "appends",
-        "argument",
-        "chain",
-        "command",
-        "counters",
-        "destination",
-        "destination_inverted",
-        "ends",
-        "faults",
-        "fragment",
-        "fragment_inverted",
-        "goto",
-        "hooked",
-        "in_interface",
-        "in_inverted",
-        "jump",
-        "lists",
-        "matches",
-        "memos",
-        "opaque",
-        "out_interface",
-        "out_inverted",
-        "position",
-        "protocol",
-        "protocol_inverted",
-        "reading",
-        "shape",
-        "source",
-        "source_inverted",
-        "target",
-        "verbose",
-        "where",
-    )
+    # A shape sets few of these, and there may be as many shapes as rules: what is
+    # not set is the class's.
+    faults: tuple[Fault, ...] = ()
+    command = ""
+    chain: Ref | None = None
+    position: Ref | None = None
+    argument: Ref | None = None  # of -E the new name, of -P the policy
+    source: Ref | None = None
+    destination: Ref | None = None
+    in_interface: Ref | None = None
+    out_interface: Ref | None = None
+    source_inverted = False
+    destination_inverted = False
+    in_inverted = False
+    out_inverted = False
+    protocol = 0
+    protocol_inverted = False
+    fragment = False
+    fragment_inverted = False
+    jump: Ref | None = None
+    goto = False
+    target: Placed | None = None
+    opaque: tuple[tuple[int, Opaque], ...] = ()  # (place among the matches, or -1 for the target)
+    counters: tuple[Ref, Ref] | None = None
+    memos: tuple[Memo | RawMemo, ...] = ()
+    reading: tuple[Placed, ...] = ()  # segments to read before the rule is known to be good
+    lists: tuple[Ref, ...] = ()  # the refs of -s and -d, which may be lists
+    hooked = False  # has a condition that iptables refuses in some built-in chains
+    appends = False  # a good -A, with nothing that needs a second look
+    verbose = False
+    # "help", "version", or "family" for a line the other family's tool would take
+    ends = ""
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
-        self.faults: tuple[Fault, ...] = ()
-        self.command = ""
-        self.chain: Ref | None = None
-        self.position: Ref | None = None
-        self.argument: Ref | None = None  # of -E the new name, of -P the policy
-        self.source: Ref | None = None
-        self.destination: Ref | None = None
-        self.in_interface: Ref | None = None
-        self.out_interface: Ref | None = None
-        self.source_inverted = self.destination_inverted = False
-        self.in_inverted = self.out_inverted = False
-        self.protocol = 0
-        self.protocol_inverted = False
-        self.fragment = self.fragment_inverted = False
-        self.jump: Ref | None = None
-        self.goto = False
-        self.target: Placed | None = None
         self.matches: tuple[Placed, ...] = ()
-        self.opaque: tuple[tuple[int, Opaque], ...] = ()  # (place among the matches, or -1 for the target)
-        self.counters: tuple[Ref, Ref] | None = None
-        self.memos: tuple[Memo | RawMemo, ...] = ()
-        self.reading: tuple[Placed, ...] = ()  # segments to read before the rule is known to be good
-        self.lists: tuple[Ref, ...] = ()  # the refs of -s and -d, which may be lists
-        self.hooked = False  # has a condition that iptables refuses in some built-in chains
-        self.appends = False  # a good -A, with nothing that needs a second look
-        self.verbose = False
-        # "help", "version", or "family" for a line the other family's tool would take
-        self.ends = ""
         self.where: dict[str, int] = {}  # core option letter -> index of its word
+
+    def finish(self, matches: tuple[Placed, ...]) -> None:
+        """Note the matches, and what follows from all that was read."""
+        self.matches = matches
+        uses = matches if self.target is None else (*matches, self.target)
+        self.reading = tuple(p for p in uses if p.segment.needs_reading)
+        self.lists = tuple(ref for ref in (self.source, self.destination) if ref is not None)
+        self.hooked = self.in_interface is not None or self.out_interface is not None
+        self.appends = self.command == "A" and not (self.faults or self.ends or self.opaque)
 
 
 class Binder:
@@ -340,6 +321,9 @@ class Binder:
         self._memos: dict[int, Memo | RawMemo] = {}
         self._segments: dict[Any, Segment] = {}
         self._types: list[Any] = []  # keeps the types alive whose id() is a key above
+        from iptkit.ruleset.composing import Composer  # it is made of what this module defines
+
+        self._composer = Composer(self)
 
     def memo(self, type_: Any) -> Memo | RawMemo:
         found = self._memos.get(id(type_))
@@ -354,7 +338,10 @@ class Binder:
         key: Any = (shape, hidden) if hidden else shape
         found = self.known.get(key)
         if found is None:
-            found = self.known[key] = _Binding(self, shape, hidden).run()
+            found = None if hidden else self._composer.compose(shape)
+            if found is None:
+                found = _Binding(self, shape, hidden).run()
+            self.known[key] = found
         return found
 
     def segment(
@@ -363,6 +350,10 @@ class Binder:
         fields: tuple[tuple[Option[Any], tuple[Ref, ...], bool, int], ...],
         facts: RuleFacts,
     ) -> Segment:
+        if cls.plain and cls.within is Extension.within:
+            facts = facts._replace(
+                protocol=0, protocol_inverted=False, protocol_then=0, protocol_then_inverted=False
+            )  # it does not look at them, so that all its uses can share what they read
         key = (cls, fields, facts[1:5])
         found = self._segments.get(key)
         if found is None:
@@ -418,10 +409,8 @@ class _Binding:
         except _Stop:
             pass
         out.faults = tuple(self.faults)
-        out.lists = tuple(ref for ref in (out.source, out.destination) if ref is not None)
-        out.hooked = out.in_interface is not None or out.out_interface is not None
         out.where = self.given
-        out.appends = out.command == "A" and not (out.faults or out.ends or out.opaque)
+        out.finish(out.matches)
         memo = self.binder.memo
         out.memos = tuple(memo(self.types.get(hole, _TEXT)) for hole in range(len(self.shape.holes)))
         return out
@@ -538,12 +527,12 @@ class _Binding:
 
     def _find(self, name: str) -> CoreOption | tuple[_Loaded, Option[Any]] | None:
         """What a long option means here: an exact name, else a prefix that only one option has."""
-        core_exact = _CORE_EXACT.get(name)
+        core_exact = CORE_EXACT.get(name)
         if core_exact is not None and not (core_exact.letter == "f" and self.family == 6):
             return core_exact
         sources = self._sources()
         for loaded in sources:
-            option = _options_by_name(loaded.cls).get(name) if loaded.cls else None
+            option = options_by_name(loaded.cls).get(name) if loaded.cls else None
             if option is not None:
                 return loaded, option
         near: list[CoreOption | tuple[_Loaded, Option[Any]]] = []
@@ -555,7 +544,7 @@ class _Binding:
         for loaded in sources:
             if loaded.cls is None:
                 continue
-            for option_name, option in _options_by_name(loaded.cls).items():
+            for option_name, option in options_by_name(loaded.cls).items():
                 if option_name.startswith(name):
                     near.append((loaded, option))
                     identities.add((id(loaded), option.field))
@@ -620,7 +609,7 @@ class _Binding:
         else:
             known = [n for n, _ in LONG_NAMES]
             for loaded in self._sources():
-                known += _options_by_name(loaded.cls) if loaded.cls else ()
+                known += options_by_name(loaded.cls) if loaded.cls else ()
             self.fault("IPT130", f"no option is called {word}", at, did_you_mean(name, known))
 
     def _brought_later(self, at: int, name: str) -> str:
@@ -633,12 +622,12 @@ class _Binding:
                 cls = find_match(value.lower() if words[i] in ("-p", "--protocol") else value, self.family)
             elif words[i] in ("-j", "--jump"):
                 target = find_target(value, self.family)
-                if target is not None and any(n.startswith(name) for n in _options_by_name(target)):
+                if target is not None and any(n.startswith(name) for n in options_by_name(target)):
                     return f"{words[i]} {value}"
                 continue
             else:
                 continue
-            if cls is not None and any(n.startswith(name) for n in _options_by_name(cls)):
+            if cls is not None and any(n.startswith(name) for n in options_by_name(cls)):
                 return f"{words[i]} {value}"
         return ""
 
@@ -876,10 +865,7 @@ class _Binding:
         placed: list[Placed | None] = [self._place(each, where) for where, each in enumerate(uses)]
         if self.target is not None:
             out.target = placed.pop()
-        out.matches = tuple(p for p in placed if p is not None)
-        out.reading = tuple(
-            p for p in (*out.matches, out.target) if p is not None and p.segment.needs_reading
-        )
+        out.finish(tuple(p for p in placed if p is not None))
 
     def _place(self, loaded: _Loaded, where: int) -> Placed | None:
         if loaded.cls is None:
@@ -902,8 +888,8 @@ class _Binding:
             fields.append((option, tuple(relative), inverted, at - loaded.word))
         facts = RuleFacts(self.family, out.protocol, out.protocol_inverted, *loaded.then, ())
         segment = self.binder.segment(loaded.cls, tuple(fields), facts)
-        key = itemgetter(*holes) if holes else _no_values
-        return Placed(segment, key, loaded.word, loaded.named)
+        key = itemgetter(*holes) if holes else no_values
+        return Placed(segment, key, loaded.word, loaded.named, tuple(holes))
 
     def _place_opaque(self, loaded: _Loaded, where: int) -> None:
         words = []
@@ -914,7 +900,12 @@ class _Binding:
         self.out.opaque += ((at, Opaque(kind, loaded.opaque, tuple(words))),)
 
 
-def _no_values(values: tuple[Any, ...]) -> tuple[()]:
+def bind(binder: Binder, shape: Shape) -> Bound:
+    """A shape bound the plain way."""
+    return _Binding(binder, shape, frozenset()).run()
+
+
+def no_values(values: tuple[Any, ...]) -> tuple[()]:
     return ()
 
 
@@ -961,7 +952,7 @@ def _plausible(name: str) -> bool:
 _options_cache: dict[type[Extension], dict[str, Option[Any]]] = {}
 
 
-def _options_by_name(cls: type[Extension] | None) -> dict[str, Option[Any]]:
+def options_by_name(cls: type[Extension] | None) -> dict[str, Option[Any]]:
     if cls is None:
         return {}
     found = _options_cache.get(cls)
@@ -970,7 +961,7 @@ def _options_by_name(cls: type[Extension] | None) -> dict[str, Option[Any]]:
     return found
 
 
-_CORE_EXACT = dict(LONG_NAMES)
+CORE_EXACT = dict(LONG_NAMES)
 _OPAQUE_OPTION: Any = None
 
 
@@ -991,11 +982,11 @@ def _brings(name: str, family: Family) -> list[str]:
     out = []
     for match in MATCHES:
         cls = find_match(match, family)
-        if cls is not None and name in _options_by_name(cls):
+        if cls is not None and name in options_by_name(cls):
             out.append(match)
     for target in TARGETS:
         found = find_target(target, family)
-        if found is not None and name in _options_by_name(found):
+        if found is not None and name in options_by_name(found):
             out.append(target)
     out.sort(key=lambda n: n not in ("tcp", "udp", "icmp", "icmp6", "esp", "ah"))
     return out
