@@ -65,17 +65,18 @@ class TosMask:
 
 
 class DscpClass:
-    """The name of a DSCP, in any case: EF, BE, CS0 to CS7, AF11 to AF43."""
+    """The name of a DSCP, in any case: EF, BE, CS0 to CS7, AF11 to AF43.  iptables sees nothing behind it."""
 
     metavar = "class"
     words = 1
     code = "IPT129"
 
     def parse(self, text: str, context: Context) -> int:
-        found = DSCP_CLASSES.get(text.upper())
-        if found is None:
-            raise BadValue(f"no DSCP class is called {quote(text)}", hint="EF, BE, CS0 to CS7, AF11 to AF43")
-        return found
+        upper = text.upper()
+        for name, number in DSCP_CLASSES.items():
+            if upper.startswith(name):
+                return number
+        raise BadValue(f"no DSCP class is called {quote(text)}", hint="EF, BE, CS0 to CS7, AF11 to AF43")
 
     def show(self, value: int) -> str:
         return next(name for name, number in DSCP_CLASSES.items() if number == value)
