@@ -13,10 +13,12 @@ from iptkit.values.addresses import MASK4_ALL, MASK6_ALL, show_address4, show_ad
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Self
 
     from iptkit.values.context import Context, Family
 
 _ACTIONS = ("set", "rcheck", "update", "remove")
+_DEFAULT = b"DEFAULT"
 _HITS_MAX = 65535  # XT_RECENT_MAX_NSTAMPS - 1
 
 
@@ -64,17 +66,29 @@ class _Side:
         into.values[self.destination if piece == b"\1" else self.source] = True
 
 
+class _Name(String):
+    """The name, written over DEFAULT as iptables does; what is left of it counts when rules are compared."""
+
+    def write(self, use: Extension, family: Family) -> bytes:
+        name: str = getattr(use, self.field) or ""
+        written = name.encode("latin-1") + b"\0"
+        return (written + _DEFAULT[len(written) :]).ljust(self.size, b"\0")
+
+
 class _Mask:
-    """union nf_inet_addr."""
+    """union nf_inet_addr; without --mask iptables sets all of it, for IPv4 too."""
 
     size = 16
 
-    def __init__(self, field: str) -> None:
+    def __init__(self, field: str, written: str) -> None:
         self.field = field
+        self.written = written
 
     def write(self, use: Extension, family: Family) -> bytes:
         mask: Host | None = getattr(use, self.field)
-        return pack_host(mask[1] if mask else _all_ones(family), family)
+        if mask is None or not getattr(use, self.written):
+            return b"\xff" * self.size
+        return pack_host(mask[1], family)
 
     def read(self, piece: bytes, into: Reading) -> None:
         family = into.context.family
@@ -121,15 +135,30 @@ class Recent(Match, name="recent"):
         Number("hitcount", "I"),
         Bits("B", given={1: "rcheck", 2: "set", 4: "update", 8: "remove", 16: "rttl", 32: "reap"}),
         _Inverted(),
-        String("name_", 200, always=True),
+        _Name("name_", 200, always=True),
         _Side("rsource", "rdest"),
         Pad(1),
-        _Mask("mask"),
+        _Mask("mask", "mask_written"),
     )
     example = (
         "-p tcp -m tcp --dport 22 -m conntrack --ctstate NEW"
         " -m recent --update --seconds 60 --hitcount 4 --name SSH --mask 255.255.255.255 --rsource -j DROP"
     )
+
+    # Whether --mask was given, which only the bytes for the kernel show.
+    mask_written = True
+
+    @classmethod
+    def read(cls, given: dict[str, Given], context: Context) -> Self:
+        use = super().read(given, context)
+        use.mask_written = "mask" in given
+        return use
+
+    @classmethod
+    def decode(cls, payload: bytes, context: Context) -> Self:
+        use = super().decode(payload, context)
+        use.mask_written = payload[212:228] != b"\xff" * 16
+        return use
 
     @classmethod
     def settle(cls, given: dict[str, Given], context: Context) -> dict[str, Given]:
