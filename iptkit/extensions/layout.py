@@ -10,13 +10,15 @@ network order.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from iptkit.values.faults import BadValue
 
 if TYPE_CHECKING:
     from iptkit.extensions.spec import Extension
     from iptkit.values.context import Context, Family
+
+Use = TypeVar("Use", bound="Extension")
 
 
 class Field(Protocol):
@@ -55,7 +57,7 @@ class Layout:
     def encode(self, use: Extension, family: Family) -> bytes:
         return b"".join(f.write(use, family) for f in self.fields).ljust(self.size, b"\0")
 
-    def decode(self, cls: type[Any], payload: bytes, context: Context) -> Any:
+    def decode(self, cls: type[Use], payload: bytes, context: Context) -> Use:
         if len(payload) < self.size:
             raise BadValue(f"{cls.name}: {len(payload)} bytes from the kernel, {self.size} expected")
         reading = Reading(context)
