@@ -14,8 +14,9 @@ import re
 from operator import getitem
 from typing import TYPE_CHECKING, Any
 
-from iptkit.extensions.core import BUILTIN_CHAINS, CHAIN_NAME_LIMIT, VERDICTS, Jump
+from iptkit.extensions.core import BUILTIN_CHAINS, CHAIN_NAME_LIMIT, VERDICTS, Jump, Verdict
 from iptkit.extensions.registry import TARGETS
+from iptkit.extensions.spec import HOOKS
 from iptkit.ruleset.binding import RULE_COMMANDS, Fault, SegmentFault, did_you_mean
 from iptkit.ruleset.model import NO_COUNTERS, BrokenRule, Chain, Rule, Ruleset, Table
 from iptkit.ruleset.steps import (
@@ -421,12 +422,15 @@ class _Interpreter:
                 to = self.chains.get(target.chain)
                 if to is None or to.policy is not None:
                     return False
-            elif target.__class__ is str and (target not in VERDICTS or bound.goto):
+            elif target.__class__ is str:
+                if target not in VERDICTS or bound.goto or target == "DROP":
+                    return False
+            elif target.__class__ is Verdict and target.name == "DROP" and self._is_nat():
                 return False
         for ref in bound.lists:
             if not isinstance(ref, int) or len(values[ref]) != 1:
                 return False
-        if chain.policy is not None and bound.hooked and self._misplaced(bound, values, chain.name):
+        if bound.hooked and chain.name in HOOKS and self._misplaced(bound, values, chain.name):
             return False
         counters = NO_COUNTERS
         if bound.counters is not None or (self.counters and line.counters is not None):
@@ -439,6 +443,9 @@ class _Interpreter:
         if self.noflush:
             self._step(Append(chain.name, rule))
         return True
+
+    def _is_nat(self) -> bool:
+        return self.section is not None and self.section.table.name == "nat"
 
     def _misplaced(self, bound: Bound, values: tuple[Any, ...], chain: str) -> Fault | None:
         """What iptables refuses by the name of the built-in chain or table."""
@@ -607,7 +614,7 @@ class _Interpreter:
             raise _Refused(Fault("IPT020", f"counters mean nothing before -{command[0]}"))
         jump = bound.jump
         goal = None if jump is None else self._goal(jump, values)
-        if self.section and self.section.table.name == "nat" and goal == "DROP":
+        if goal == "DROP" and self._is_nat():
             raise _Refused(
                 Fault(
                     "IPT114",
