@@ -40,12 +40,12 @@ def as_xmark(field: str, value: Any) -> tuple[int, int]:
 
 def settle_marks(given: dict[str, Given]) -> dict[str, Given]:
     """Whichever setter is given, as --set-xmark."""
-    return {
-        "set_xmark" if field in SETTERS else field: found._replace(value=as_xmark(field, found.value))
-        if field in SETTERS
-        else found
-        for field, found in given.items()
-    }
+    out = dict(given)
+    for field in SETTERS:
+        if field in given:
+            found = out.pop(field)
+            out["set_xmark"] = found._replace(value=as_xmark(field, found.value))
+    return out
 
 
 __all__ = ["SETTERS", "as_xmark", "others", "settle_marks"]
