@@ -41,9 +41,10 @@ if TYPE_CHECKING:
     from iptkit.syntax.document import Line
 
 # A value is a word that begins neither an option nor a negation, does not name
-# a match or protocol (after -m, -p), nor a target whose options follow.
+# a match or protocol (after -m, -p), nor a target whose options follow, at once or
+# after those of a match.
 _VALUE = re.compile(
-    r" (?<! -[mp] )(?!(?<= -j )[^ ]+ (?:! )?--)"
+    r" (?<! -[mp] )(?!(?<= -j )(?:[^ ]+ (?:! )?--|[0-9A-Z]+ .* --))"
     r'("(?![-!\\])[^"\\]*(?:\\.[^"\\]*)*"|[^-!" \t][^ \t"]*)(?= |$)'
 )
 _COUNTERS = re.compile(r"\[([0-9]+):([0-9]+)\] ")
