@@ -6,7 +6,7 @@ Verdicts are what iptables 1.8.9 (legacy) and Linux 6.18 do:
 
 ok       loads
 kernel   iptables takes it, the kernel refuses it, whatever the machine
-machine  iptables takes it; what the machine has decides whether the kernel does
+machine  what the machine has decides whether the kernel, or iptables itself, takes it
 lossy    loads, but what is saved cannot be read back, or means another thing
 refused  iptables refuses it; nothing is saved
 """
