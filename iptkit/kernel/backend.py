@@ -22,13 +22,15 @@ if TYPE_CHECKING:
 class CommitError(KernelError):
     """A table was refused; `table` is its name, "" when the fault is not one table's.
 
-    By the time it is raised, every table of the plan is as it was before,
-    unless the message says otherwise.
+    `line` is the line of the file at fault, 0 where that is not known.  By the
+    time it is raised, every table of the plan is as it was before, unless the
+    message says otherwise.
     """
 
-    def __init__(self, message: str, table: str = "", errno: int = 0) -> None:
+    def __init__(self, message: str, table: str = "", errno: int = 0, line: int = 0) -> None:
         super().__init__(message, errno)
         self.table = table
+        self.line = line
 
 
 class Backend(Protocol):
@@ -46,9 +48,10 @@ class Backend(Protocol):
         flushes its tables needs no more.  Raises KernelError.
         """
 
-    def commit(self, plan: Plan, *, counters: bool, per_table: bool) -> None:
+    def commit(self, plan: Plan, *, counters: bool, per_table: bool, keep: bool = True) -> None:
         """Make it so, check that it is so, and undo everything where it is not.  Raises CommitError.
 
         With `per_table` nothing is undone: tables committed before stay, as
-        with the real tools.
+        with the real tools.  Without `keep` the plan's chains may be emptied
+        meanwhile, to make room.
         """

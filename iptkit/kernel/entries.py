@@ -9,39 +9,47 @@ of a verdict or jump carries its name, and libiptc puts in the number.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from iptkit.extensions.core import Conditions, Jump, Verdict
+from iptkit.extensions.core import VERDICTS, Conditions, Jump, Verdict
+from iptkit.extensions.ipset import SetUse
+from iptkit.extensions.layout import Layout, String
 from iptkit.extensions.registry import MATCHES, TARGETS, find_match, find_target
-from iptkit.extensions.spec import Opaque
+from iptkit.extensions.spec import Extension
 from iptkit.kernel.errors import KernelError
 from iptkit.kernel.sockopt import VERDICT_NAMES, layout_of
+from iptkit.syntax.words import unquote
 from iptkit.values.context import Context
 from iptkit.values.faults import BadValue
 from iptkit.values.interfaces import interface_mask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from array import array
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from iptkit.extensions.spec import Extension
-    from iptkit.ruleset.binding import Placed
+    from iptkit.ruleset.binding import Bound, Placed, Ref, Segment
     from iptkit.ruleset.model import Rule
     from iptkit.values.context import Family
 
 _HEADER = struct.Struct("@H29sB")  # size, name, revision
 _STANDARD = struct.Struct("@H29sBi4x")
-# struct ipt_entry: addresses and masks, interfaces and masks, protocol, flags, invflags,
-# nfcache, target_offset, next_offset, comefrom, counters
-_ENTRY4 = struct.Struct(">4I"), struct.Struct("@64sHBBIHHIQQ")
-_ENTRY6_TAIL = struct.Struct("@64sHBBB3xIHHI4xQQ")
+# struct ipt_entry and ip6t_entry (<linux/netfilter_ipv4/ip_tables.h>, <linux/netfilter_ipv6/ip6_tables.h>) in
+# pieces: addresses and masks; interfaces and their masks; protocol, (tos,) flags, invflags and nfcache;
+# target_offset and next_offset; comefrom and counters.
+_ADDRESSES4 = struct.Struct(">4I")
+_KIND4 = struct.Struct("@HBBI")
+_KIND6 = struct.Struct("@HBBB3xI")
+_OFFSETS = struct.Struct("@HH")
+_COUNTS4 = struct.Struct("=IQQ")
+_COUNTS6 = struct.Struct("=I4xQQ")
+_SIZES: dict[Family, int] = {4: 112, 6: 168}
 _NO_INTERFACES = bytes(64)
+_ANY = ((0, 0),)
 
 _INV_IN, _INV_OUT, _INV_SOURCE, _INV_DESTINATION, _INV_FRAGMENT, _INV_PROTOCOL = 1, 2, 8, 16, 32, 64
 _F4_FRAGMENT, _F4_GOTO = 1, 2
 _F6_PROTOCOL, _F6_GOTO = 1, 4
 _CACHE_LIMIT = 4096  # distinct uses of one segment whose bytes are kept
-
-Encode = "Callable[[Extension, Family], bytes]"
 
 
 class Unencodable(KernelError):
@@ -50,10 +58,32 @@ class Unencodable(KernelError):
 
 def encode_use(use: Extension, family: Family) -> bytes:
     """A match or target with its header, rounded up as the kernel wants it.  Raises BadValue."""
-    payload = use.encode(family)
+    return with_header(use, use.encode(family))
+
+
+def with_header(use: Extension, payload: bytes) -> bytes:
+    """A use's struct with struct xt_entry_match or xt_entry_target before it."""
     size = _HEADER.size + (len(payload) + 7 & ~7)
     head = _HEADER.pack(size, use.kernel_name.encode("ascii"), use.revision)
     return (head + payload).ljust(size, b"\0")
+
+
+# A match or target of a shape, how to get its values out of a rule's, and the bytes of its uses so far.
+_Use: TypeAlias = "tuple[Segment, Callable[[tuple[Any, ...]], Any], dict[Any, bytes]]"
+
+# What of an entry its shape decides: where among the values source, destination, in- and out-interface are
+# (-1: nowhere); protocol and flags (with the interfaces, where there are none); matches; target; where the
+# name to jump to is; the target where it is neither of these.
+_Plan: TypeAlias = "tuple[int, int, int, int, bytes, tuple[_Use, ...], _Use | None, int, bytes]"
+
+
+class _Text(NamedTuple):
+    """A struct in which nothing depends on values but one string."""
+
+    type: Any
+    before: bytes
+    size: int
+    after: bytes
 
 
 class Encoder:
@@ -62,97 +92,215 @@ class Encoder:
     `encode` turns one extension into bytes with header; the default needs no
     machine.  A backend gives its own where the machine must be asked (ipset
     indices, plugins iptkit does not know).
+
+    The mark of a rule is a hash of its entry, counters aside, with the name of
+    the chain it jumps to; iptkit.kernel.readback makes the same of a table that
+    was read.  Marks mean something within one process only.
     """
 
     def __init__(self, family: Family, encode: Callable[[Extension, Family], bytes] = encode_use) -> None:
         self.family: Family = family
         self._encode = encode
-        self._uses: dict[int, dict[Any, bytes]] = {}
+        self._plans: dict[Bound, _Plan | None] = {}
+        self._caches: dict[Segment, dict[Any, bytes]] = {}
+        self._texts: dict[Segment, _Text | None] = {}
+        self._bare: dict[type[Any], bytes] = {}
         self._interfaces: dict[tuple[str, str], bytes] = {}
 
     def entry(self, rule: Rule) -> bytes:
         """The entry of a rule, counters in it.  Raises BadValue or Unencodable."""
-        body = b""
-        bound = rule.bound
-        if bound.opaque:
-            body = b"".join(self._encode(match, self.family) for match in rule.matches)
-        else:
-            for placed in bound.matches:
-                body += self._placed(placed, rule)
-        if bound.target is not None and not bound.opaque:
-            target = self._placed(bound.target, rule)
-        else:
-            target = self._target(rule)
-        return self._head(rule, len(body), len(target)) + body + target
+        front, tail = self._pieces(rule)
+        return front + self._counts(rule) + tail
 
-    def _placed(self, placed: Placed, rule: Rule) -> bytes:
+    def mark(self, rule: Rule) -> int:
+        """The mark of a rule.  Raises as `entry`."""
+        front, tail = self._pieces(rule)
+        return hash(front + tail)
+
+    def entries(self, rules: Iterable[Rule], marks: array[int]) -> Iterator[bytes]:
+        """The entries of many rules, one at a time, as `entry` makes them; adds their marks to `marks`."""
+        # 100,000 rules pass here: what their shapes decide is worked out once a shape.
+        plans = self._plans
+        size = _SIZES[self.family]
+        pack_addresses = _ADDRESSES4.pack if self.family == 4 else _addresses6
+        pack_counts = _COUNTS4.pack if self.family == 4 else _COUNTS6.pack
+        pack_offsets = _OFFSETS.pack
+        pack_standard, standard_size = _STANDARD.pack, _STANDARD.size
+        verdicts = _VERDICT_TARGETS
+        interfaces = self._interfaces
+        add = marks.append
+        join = b"".join
+        for rule in rules:
+            bound = rule.bound
+            try:
+                plan = plans[bound]
+            except KeyError:
+                plan = plans[bound] = self._plan(bound)
+            if plan is None or rule.renamed is not None:
+                front, tail = self._pieces(rule)
+                add(hash(front + tail))
+                yield front + self._counts(rule) + tail
+                continue
+            source, destination, in_at, out_at, kind, matches, target, jump, tail = plan
+            values = rule.values
+            sources = _ANY if source < 0 else values[source]
+            destinations = _ANY if destination < 0 else values[destination]
+            if len(sources) == 1 == len(destinations):
+                ((source_address, source_mask),) = sources
+                ((destination_address, destination_mask),) = destinations
+            else:
+                at_source, at_destination = divmod(rule.pick, len(destinations))
+                source_address, source_mask = sources[at_source]
+                destination_address, destination_mask = destinations[at_destination]
+            if in_at >= 0 or out_at >= 0:
+                names = values[in_at] if in_at >= 0 else "", values[out_at] if out_at >= 0 else ""
+                kind = (interfaces.get(names) or self._pack_interfaces(names)) + kind
+            body = b""
+            for segment, key, cache in matches:
+                wanted = key(values)
+                body += cache.get(wanted) or self._use(segment, wanted, cache, rule)
+            if target is not None:
+                segment, key, cache = target
+                wanted = key(values)
+                tail = cache.get(wanted) or self._use(segment, wanted, cache, rule)
+            elif jump >= 0:
+                to = values[jump]
+                if to.__class__ is Jump:
+                    tail = pack_standard(standard_size, to.chain.encode("latin-1"), 0, 0)
+                elif to.__class__ is Verdict:
+                    tail = verdicts[to.name]
+                else:
+                    tail = self._bare_target(to)
+            target_at = size + len(body)
+            addresses = pack_addresses(source_address, destination_address, source_mask, destination_mask)
+            offsets = pack_offsets(target_at, target_at + len(tail))
+            add(hash(join((addresses, kind, offsets, body, tail))))
+            yield join((addresses, kind, offsets, pack_counts(0, *rule.counters), body, tail))
+
+    def _plan(self, bound: Bound) -> _Plan | None:
+        """The plan of a shape; None where its rules are better made one by one."""
+        refs = (bound.source, bound.destination, bound.in_interface, bound.out_interface)
+        if bound.opaque or str in map(type, refs):
+            return None
+        kind = self._kind(bound)
+        if bound.in_interface is None and bound.out_interface is None:
+            kind = _NO_INTERFACES + kind
+        jump = bound.jump
+        target = None if bound.target is None else self._placed(bound.target)
+        return (
+            _hole(bound.source),
+            _hole(bound.destination),
+            _hole(bound.in_interface),
+            _hole(bound.out_interface),
+            kind,
+            tuple(map(self._placed, bound.matches)),
+            target,
+            _hole(jump) if target is None else -1,
+            standard_target(jump) if isinstance(jump, str) else _VERDICT_TARGETS[""],
+        )
+
+    def _placed(self, placed: Placed) -> _Use:
         segment = placed.segment
-        key = placed.key(rule.values)
-        cache = self._uses.get(id(segment))
+        cache = self._caches.get(segment)
         if cache is None:
-            cache = self._uses[id(segment)] = {}
-        found = cache.get(key)
-        if found is None:
-            use = segment.use(key, rule.context)
-            found = self._encode(use, self.family)
-            if len(cache) < _CACHE_LIMIT:
-                cache[key] = found
+            cache = self._caches[segment] = {}
+        return segment, placed.key, cache
+
+    def _use(self, segment: Segment, key: Any, cache: dict[Any, bytes], rule: Rule) -> bytes:
+        """The bytes of a use not met before."""
+        try:
+            text = self._texts[segment]
+        except KeyError:
+            text = self._texts[segment] = self._text(segment, rule.context)
+        if text is None:
+            found = self._encode(segment.use(key, rule.context), self.family)
+        else:
+            value = text.type.parse(unquote(key) if '"' in key else key, rule.context)
+            raw = value.encode("latin-1")[: text.size].ljust(text.size, b"\0")
+            found = text.before + raw + text.after
+        if len(cache) < _CACHE_LIMIT:
+            cache[key] = found
         return found
 
-    def _target(self, rule: Rule) -> bytes:
+    def _text(self, segment: Segment, context: Context) -> _Text | None:
+        """Can the struct be made without a use?  So for comments, nearly all of which are different."""
+        cls = segment.cls
+        if (
+            segment.holes != 1
+            or len(segment.fields) != 1
+            or not cls.plain
+            or cls.encode is not Extension.encode
+        ):
+            return None
+        option = segment.fields[0][0]
+        if cls.layout is None or type(cls.layout) is not Layout or not getattr(option.type, "lazy", False):
+            return None
+        at = 0
+        for field in cls.layout.fields:
+            if isinstance(field, String) and field.field == option.field:
+                break
+            at += field.size
+        else:
+            return None
+        if sum(getattr(each, "field", "") == option.field for each in cls.layout.fields) != 1:
+            return None
+        whole = self._encode(segment.use("", context), self.family)
+        at += _HEADER.size
+        return _Text(option.type, whole[:at], field.size, whole[at + field.size :])
+
+    def _bare_target(self, target: Extension) -> bytes:
+        """The target of -j with a name and no options."""
+        found = self._bare.get(type(target))
+        if found is None:
+            found = self._bare[type(target)] = self._encode(target, self.family)
+        return found
+
+    # -- one rule by itself
+
+    def _pieces(self, rule: Rule) -> tuple[bytes, bytes]:
+        """What stands before comefrom and counters, and what stands after."""
+        body = b"".join(self._encode(match, self.family) for match in rule.matches)
         target = rule.target
         if target is None:
-            return standard_target("")
-        if isinstance(target, Jump):
-            return standard_target(target.chain)
-        if isinstance(target, Verdict):
-            return standard_target(target.name)
-        return self._encode(target, self.family)
+            last = standard_target("")
+        elif isinstance(target, Jump):
+            last = standard_target(target.chain)
+        elif isinstance(target, Verdict):
+            last = standard_target(target.name)
+        else:
+            last = self._encode(target, self.family)
+        conditions = rule.conditions
+        source_address, source_mask = conditions.source or (0, 0)
+        destination_address, destination_mask = conditions.destination or (0, 0)
+        addresses = (source_address, destination_address, source_mask, destination_mask)
+        names = (conditions.in_interface, conditions.out_interface)
+        target_at = _SIZES[self.family] + len(body)
+        front = (
+            (_ADDRESSES4.pack(*addresses) if self.family == 4 else _addresses6(*addresses))
+            + (self._interfaces.get(names) or self._pack_interfaces(names))
+            + self._kind(rule.bound)
+            + _OFFSETS.pack(target_at, target_at + len(last))
+        )
+        return front, body + last
 
-    def _head(self, rule: Rule, matches: int, target: int) -> bytes:
-        # One tuple of 13 is taken apart here for each rule: see Conditions for the names.
-        (
-            _, source, source_inverted, destination, destination_inverted,
-            in_interface, in_inverted, out_interface, out_inverted,
-            protocol, protocol_inverted, fragment, fragment_inverted,
-        ) = rule.conditions  # fmt: skip
+    def _counts(self, rule: Rule) -> bytes:
+        return (_COUNTS4 if self.family == 4 else _COUNTS6).pack(0, *rule.counters)
+
+    def _kind(self, bound: Bound) -> bytes:
         inverted = (
-            in_inverted * _INV_IN
-            | out_inverted * _INV_OUT
-            | source_inverted * _INV_SOURCE
-            | destination_inverted * _INV_DESTINATION
-            | fragment_inverted * _INV_FRAGMENT
-            | protocol_inverted * _INV_PROTOCOL
+            bound.in_inverted * _INV_IN
+            | bound.out_inverted * _INV_OUT
+            | bound.source_inverted * _INV_SOURCE
+            | bound.destination_inverted * _INV_DESTINATION
+            | bound.fragment_inverted * _INV_FRAGMENT
+            | bound.protocol_inverted * _INV_PROTOCOL
         )
-        interfaces = _NO_INTERFACES
-        if in_interface or out_interface:
-            key = (in_interface, out_interface)
-            interfaces = self._interfaces.get(key) or self._pack_interfaces(key)
-        source_address, source_mask = source or (0, 0)
-        destination_address, destination_mask = destination or (0, 0)
-        packets, octets = rule.counters
-        goto = rule.bound.goto
         if self.family == 4:
-            addresses, tail = _ENTRY4
-            target_at = 112 + matches
-            return addresses.pack(
-                source_address, destination_address, source_mask, destination_mask
-            ) + tail.pack(
-                interfaces, protocol, fragment * _F4_FRAGMENT | goto * _F4_GOTO, inverted,
-                0, target_at, target_at + target, 0, packets, octets,
-            )  # fmt: skip
-        target_at = 168 + matches
+            flags = bound.fragment * _F4_FRAGMENT | bound.goto * _F4_GOTO
+            return _KIND4.pack(bound.protocol, flags, inverted, 0)
         # -p sets the flag, also -p all, which then is a condition to the kernel.
-        flags = ("p" in rule.bound.where) * _F6_PROTOCOL | goto * _F6_GOTO
-        return (
-            source_address.to_bytes(16, "big")
-            + destination_address.to_bytes(16, "big")
-            + source_mask.to_bytes(16, "big")
-            + destination_mask.to_bytes(16, "big")
-            + _ENTRY6_TAIL.pack(
-                interfaces, protocol, 0, flags, inverted, 0, target_at, target_at + target, 0, packets, octets
-            )
-        )
+        flags = ("p" in bound.where) * _F6_PROTOCOL | bound.goto * _F6_GOTO
+        return _KIND6.pack(bound.protocol, 0, flags, inverted, 0)
 
     def _pack_interfaces(self, key: tuple[str, str]) -> bytes:
         names, masks = zip(*(interface_mask(name) for name in key), strict=True)
@@ -160,9 +308,25 @@ class Encoder:
         return packed
 
 
+def _hole(ref: Ref | None) -> int:
+    return ref if isinstance(ref, int) else -1
+
+
+def _addresses6(source: int, destination: int, source_mask: int, destination_mask: int) -> bytes:
+    return (
+        source.to_bytes(16, "big")
+        + destination.to_bytes(16, "big")
+        + source_mask.to_bytes(16, "big")
+        + destination_mask.to_bytes(16, "big")
+    )
+
+
 def standard_target(name: str) -> bytes:
     """A jump or verdict by name, "" for a rule that only counts: libiptc puts in the number."""
     return _STANDARD.pack(_STANDARD.size, name.encode("latin-1"), 0, 0)
+
+
+_VERDICT_TARGETS = {name: standard_target(name) for name in ("", *VERDICTS)}
 
 
 # -- back
@@ -198,9 +362,10 @@ class Decoder:
         family: Family,
         chain_at: dict[int, str],
         decode: Callable[[str, str, int, bytes, Context], Extension] | None = None,
+        context: Context | None = None,
     ) -> None:
         self.family: Family = family
-        self.context = Context(family)
+        self.context = context or Context(family)
         self.chain_at = chain_at
         self._layout = layout_of(family)
         self._decode = decode or decode_use
@@ -240,14 +405,16 @@ class Decoder:
 
     def _head(self, entry: memoryview) -> tuple[Conditions, bool]:
         if self.family == 4:
-            source, destination, source_mask, destination_mask = _ENTRY4[0].unpack_from(entry)
-            interfaces, protocol, flags, inverted = _ENTRY4[1].unpack_from(entry, 16)[:4]
+            source, destination, source_mask, destination_mask = _ADDRESSES4.unpack_from(entry)
+            interfaces = bytes(entry[16:80])
+            protocol, flags, inverted, _ = _KIND4.unpack_from(entry, 80)
             fragment, goto = bool(flags & _F4_FRAGMENT), bool(flags & _F4_GOTO)
         else:
             source, destination, source_mask, destination_mask = (
                 int.from_bytes(entry[at : at + 16], "big") for at in (0, 16, 32, 48)
             )
-            interfaces, protocol, _, flags, inverted = _ENTRY6_TAIL.unpack_from(entry, 64)[:5]
+            interfaces = bytes(entry[64:128])
+            protocol, _, flags, inverted, _ = _KIND6.unpack_from(entry, 128)
             fragment, goto = False, bool(flags & _F6_GOTO)
         in_interface = out_interface = ""
         if interfaces != _NO_INTERFACES:
@@ -280,14 +447,26 @@ def _interface(name: bytes, mask: bytes) -> str:
     return text if length > len(text) or (not text and not length) else text[:length] + "+"
 
 
-def decode_use(kind: str, name: str, revision: int, payload: bytes, context: Context) -> Extension:
-    """The use of an extension that a header and struct stand for.  Raises Unencodable."""
+def decode_use(
+    kind: str,
+    name: str,
+    revision: int,
+    payload: bytes,
+    context: Context,
+    set_names: Callable[[tuple[int, ...]], Mapping[int, str]] | None = None,
+) -> Extension:
+    """The use of an extension that a header and struct stand for.  Raises Unencodable.
+
+    `set_names` looks up sets by number; without it extensions with sets cannot be read.
+    """
     names, find = (MATCHES, find_match) if kind == "match" else (TARGETS, find_target)
     for candidate in _by_kernel_name(kind, name, names):
         cls = find(candidate, context.family)
         if cls is None or cls.revision != revision or cls.kernel_name != name:
             continue
         try:
+            if set_names is not None and issubclass(cls, SetUse):
+                return cls.decode_with(payload, context, set_names(cls.set_indices(payload)))
             return cls.decode(payload, context)
         except BadValue:
             continue

@@ -92,6 +92,7 @@ class _Library:
         self.insert_entry = function("insert_entry", number, name, name, ctypes.c_uint, pointer)
         self.replace_entry = function("replace_entry", number, name, name, ctypes.c_uint, pointer)
         self.delete_num_entry = function("delete_num_entry", number, name, ctypes.c_uint, pointer)
+        self.zero_counter = function("zero_counter", number, name, ctypes.c_uint, pointer)
         self.set_counter = function("set_counter", number, name, ctypes.c_uint, counters, pointer)
         self.commit = function("commit", number, pointer)
         self.strerror = function("strerror", name, number)
@@ -351,6 +352,10 @@ class Handle:
     def delete_num_entry(self, chain: str, number: int) -> None:
         """Delete rule `number`."""
         self._check(self._library.delete_num_entry(_name(chain), _index(number), self._open()))
+
+    def zero_counter(self, chain: str, number: int) -> None:
+        """Zero the counters of rule `number`; what packets count until the commit is kept."""
+        self._check(self._library.zero_counter(_name(chain), _index(number) + 1, self._open()))
 
     def set_counter(self, chain: str, number: int, packets: int, octets: int) -> None:
         """Set the counters of rule `number`."""

@@ -50,7 +50,7 @@ class MemoryBackend:
         tables = outcome.ruleset.tables
         return Ruleset(binder.family, {name: tables[name] for name in reversed(tables)})
 
-    def commit(self, plan: Plan, *, counters: bool, per_table: bool) -> None:
+    def commit(self, plan: Plan, *, counters: bool, per_table: bool, keep: bool = True) -> None:
         if self.path is None:
             return
         text = "".join(line + "\n" for line in save(plan.after, counters=True))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class TablePlan(NamedTuple):
-    """One table: `table` is what it will hold, `steps` how to get there in place (None: replace all of it)."""
+    """One table: `table` is what it will hold, `steps` how to get there in place (None: replace it)."""
 
     name: str
     table: Table

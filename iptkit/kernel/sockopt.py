@@ -23,7 +23,7 @@ import errno
 import os
 import socket
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from iptkit.kernel.errors import KernelError
 
@@ -55,7 +55,9 @@ _COUNTERS = struct.Struct("@QQ")  # struct xt_counters: packets, bytes
 _TARGET = struct.Struct("@H29sB")  # struct xt_entry_target without its data
 _VERDICT = struct.Struct("@i")
 _U16 = struct.Struct("@H")
+_TWO_U16 = struct.Struct("@HH")  # target_offset, next_offset
 _ALIGN = struct.calcsize("@BQ") - struct.calcsize("@Q")  # XT_ALIGN
+_ERROR = b"ERROR\0"
 _ERROR_NAME = 30  # XT_FUNCTION_MAXNAMELEN
 
 # The block is preceded by room for the longest header, so that the same memory serves
@@ -510,19 +512,65 @@ def counters_of(image: TableImage) -> bytearray:
     return collected
 
 
+class ChainSpan(NamedTuple):
+    """Where a chain lies in the block: its first entry, and its last, the policy (RETURN in a user chain).
+
+    `builtin` tells a chain that a hook enters.
+    """
+
+    name: str
+    first: int
+    last: int
+    builtin: bool
+
+
+def chain_spans(image: TableImage) -> list[ChainSpan]:
+    """All chains, in the order of the block: built-in chains first, then user chains.
+
+    Raises `TableError` where the block is not made as tables are.
+    """
+    # Every entry of a table passes here, 100,000 and more: offsets only, and no slices.
+    blob = image.blob
+    end = len(blob)
+    size = image.layout.size
+    sizes_at = image.layout.target_offset_at
+    unpack = _TWO_U16.unpack_from
+    hooks = {image.hook_entry[hook]: HOOK_NAMES[hook] for hook in image.hooks()}
+    least = size + _TARGET.size
+    spans = []
+    name: str | None = None
+    first = previous = 0
+    builtin = False
+    at = 0
+    while at < end:
+        if end - at < least:
+            raise _malformed(image, at)
+        target_offset, length = unpack(blob, at + sizes_at)
+        target = at + target_offset
+        if not size <= target_offset <= length - _TARGET.size or length > end - at:
+            raise _malformed(image, at)
+        # The head of a user chain, and the end of the table, is an entry with the target ERROR.
+        head = blob[target + 2] == _ERROR[0] and blob[target + 2 : target + 2 + len(_ERROR)] == _ERROR
+        if head or at in hooks:
+            if name is not None:
+                spans.append(ChainSpan(name, first, previous, builtin))
+            builtin = not head
+            if head:
+                data = target + _TARGET.size
+                name, first = _text(bytes(blob[data : data + _ERROR_NAME])), at + length
+            else:
+                name, first = hooks[at], at
+        previous = at
+        at += length
+    return spans
+
+
 def chain_starts(image: TableImage) -> dict[str, int]:
     """Offset of the first entry of each chain: built-in chains first, then user chains as they come.
 
     Jumps in the block give such offsets.
     """
-    layout = image.layout
-    starts = {HOOK_NAMES[hook]: image.hook_entry[hook] for hook in image.hooks()}
-    last = len(image.blob)
-    for offset, entry in entries(image):
-        name = layout.chain_name(entry)
-        if name is not None and offset + len(entry) < last:
-            starts[name] = offset + len(entry)
-    return starts
+    return {span.name: span.first for span in chain_spans(image)}
 
 
 def blank_image(family: Family, name: str) -> TableImage:

@@ -6,17 +6,22 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from iptkit.kernel.plan import make_plan
 from iptkit.ruleset.interpret import interpret
+from iptkit.syntax.parser import parse
 
 if TYPE_CHECKING:
     from iptkit.kernel.backend import Backend
     from iptkit.kernel.plan import Plan
     from iptkit.ruleset.binding import Binder
     from iptkit.ruleset.interpret import Outcome
-    from iptkit.syntax.document import Document
+    from iptkit.text.source import Source
 
 
 class Transaction(NamedTuple):
-    """What a restore found and did: `plan` is None where the file was refused and nothing done."""
+    """What a restore found and did.
+
+    `plan` is None where the file was refused and nothing done, and where the
+    caller did not ask to keep it.
+    """
 
     outcome: Outcome
     plan: Plan | None
@@ -24,7 +29,7 @@ class Transaction(NamedTuple):
 
 
 def restore(
-    document: Document,
+    source: Source,
     binder: Binder,
     backend: Backend,
     *,
@@ -33,15 +38,19 @@ def restore(
     table: str | None = None,
     test: bool = False,
     per_table: bool = False,
+    keep: bool = True,
 ) -> Transaction:
-    """Interpret a document on the backend's state and commit the result.
+    """Interpret a text on the backend's state and commit the result.
 
-    Unless `per_table`, a file with any fault changes nothing, and a commit that
-    fails is undone.  `test` stops before the commit.  Raises KernelError (a
-    CommitError or LockBusy for instance) where the backend fails.
+    Unless `per_table`, a text with any fault changes nothing, and a commit that
+    fails is undone.  `test` stops before the commit.  Without `keep` the rules
+    make room as they are committed: the Transaction has no plan then, and the
+    chains of its outcome are empty.  Raises KernelError (a CommitError or
+    LockBusy for instance) where the backend fails.
     """
+    document = parse(source)
     with backend.lock():
-        before = backend.state(binder, rules=noflush)
+        before = backend.state(binder, rules=noflush or test)
         outcome = interpret(document, binder, base=before, noflush=noflush, counters=counters, table=table)
         refused = bool(outcome.status or outcome.ended)
         if refused and not per_table:
@@ -49,5 +58,7 @@ def restore(
         plan = make_plan(outcome, before, noflush=noflush, partial=refused)
         if test:
             return Transaction(outcome, plan, False)
-        backend.commit(plan, counters=counters, per_table=per_table)
-        return Transaction(outcome, plan, True)
+        if not keep:
+            del document
+        backend.commit(plan, counters=counters, per_table=per_table, keep=keep)
+        return Transaction(outcome, plan if keep else None, True)

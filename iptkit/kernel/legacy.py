@@ -1,0 +1,363 @@
+"""The legacy backend: ip_tables and ip6_tables, through libiptc.
+
+A commit takes the tables of a plan one after another: each is filled or edited
+in libiptc, committed in one step, read back and compared with the plan.  When
+one fails, all of them are written back as they were read before, counters
+included.  Rules that a plan with steps leaves alone keep counting throughout:
+libiptc carries their live counters over.
+"""
+
+from __future__ import annotations
+
+import gc
+from array import array
+from typing import TYPE_CHECKING
+
+from iptkit.extensions.core import BUILTIN_CHAINS
+from iptkit.extensions.ipset import SetUse
+from iptkit.kernel import sockopt
+from iptkit.kernel.backend import CommitError
+from iptkit.kernel.entries import Encoder, encode_use, standard_target, with_header
+from iptkit.kernel.errors import KernelError
+from iptkit.kernel.ipset import set_index
+from iptkit.kernel.libiptc import Handle
+from iptkit.kernel.live import bare_table, live_table
+from iptkit.kernel.lock import DEFAULT_INTERVAL, XtablesLock
+from iptkit.kernel.readback import difference, marks_of, policies_of
+from iptkit.ruleset.model import Chain, Ruleset
+from iptkit.ruleset.steps import (
+    Append,
+    CreateChain,
+    DeleteChain,
+    FlushChain,
+    Insert,
+    Remove,
+    RenameChain,
+    Replace,
+    SetPolicy,
+    Zero,
+)
+from iptkit.values.faults import BadValue
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from iptkit.extensions.spec import Extension
+    from iptkit.kernel.live import LiveTable
+    from iptkit.kernel.plan import Plan, TablePlan
+    from iptkit.kernel.sockopt import TableImage
+    from iptkit.ruleset.binding import Binder, Bound
+    from iptkit.ruleset.model import Counters, Rule, Table
+    from iptkit.ruleset.steps import Step
+    from iptkit.values.context import Family
+
+
+class LegacyBackend:
+    """The tables of this network namespace.
+
+    `wait` and `interval` are -w and -W of iptables-restore: seconds to wait for
+    the xtables lock (0: try once; None or below 0: for ever), and microseconds
+    between tries.
+    """
+
+    name = "legacy"
+
+    def __init__(self, family: Family, *, wait: float | None = 0, interval: int | None = None) -> None:
+        self.family: Family = family
+        self._wait = None if wait is None or wait < 0 else wait
+        self._interval = interval / 1e6 if interval else DEFAULT_INTERVAL
+        self._live: dict[str, LiveTable] = {}
+
+    def lock(self) -> XtablesLock:
+        """Keeps the iptables tools out.  Raises LockBusy when it is entered and the lock not to be had."""
+        return XtablesLock(wait=self._wait, interval=self._interval)
+
+    def state(self, binder: Binder, *, rules: bool = True) -> Ruleset:
+        """The tables in use, the one used first first; creates none.  Raises KernelError."""
+        out = Ruleset(self.family)
+        self._live = {}
+        # The kernel lists the table made last first.
+        for name in reversed(sockopt.table_names(self.family)):
+            if name not in BUILTIN_CHAINS:
+                continue
+            image = sockopt.read_table(self.family, name)
+            if rules:
+                self._live[name] = live_table(image, binder)
+                out.tables[name] = self._live[name].table
+            else:
+                out.tables[name] = bare_table(image)
+        return out
+
+    def commit(self, plan: Plan, *, counters: bool, per_table: bool, keep: bool = True) -> None:
+        """As Backend.commit.  `counters` is not looked at: the plan's rules have those they are to have."""
+        enabled = gc.isenabled()
+        gc.disable()  # nothing here makes cycles, and there may be 100,000 rules
+        try:
+            self._commit_all(plan, per_table, keep)
+        finally:
+            if enabled:
+                gc.enable()
+
+    def _commit_all(self, plan: Plan, per_table: bool, keep: bool) -> None:
+        encoder = Encoder(self.family, Machine(plan).encode)
+        for name in plan.used:
+            sockopt.table_info(self.family, name, create=True)
+        undo = None if per_table else _Undo(plan)
+        done = []
+        for table in plan.tables:
+            try:
+                done.append(table.name)
+                self._commit(table, plan.before.tables.get(table.name), encoder, keep)
+            except BaseException as error:
+                # An interrupt, too, must leave no half of the tables changed.
+                failed = undo.run(done) if undo else ""
+                if isinstance(error, KernelError):
+                    raise _failure(error, table.name, failed) from error
+                raise
+
+    def _commit(self, plan: TablePlan, before: Table | None, encoder: Encoder, keep: bool) -> None:
+        name = plan.name
+        live = self._live.get(name)
+        with Handle(self.family, name) as handle:
+            policies = _policies(handle, plan.table, before)
+            if plan.steps is None:
+                expected = _replace(handle, plan.table, encoder, keep)
+            else:
+                expected = _follow(handle, plan.table, plan.steps, live, encoder)
+                if live is not None:
+                    self._check_unchanged(name, live)
+            for chain, (policy, count) in policies.items():
+                handle.set_policy(chain, policy, count)
+            handle.commit()
+        image = sockopt.read_table(self.family, name)
+        where = difference(expected, marks_of(image))
+        if where is not None:
+            raise CommitError(f"read back, {_place(*where)} is not what was written", name)
+        for chain, (policy, count) in policies_of(image).items():
+            # Packets go on being counted.
+            if policy != policies[chain][0] or count < policies[chain][1]:
+                raise CommitError(f"read back, the policy of {chain} is not what was written", name)
+
+    def _check_unchanged(self, name: str, live: LiveTable) -> None:
+        """libiptc notices that somebody else changed the table only where the number of rules changed."""
+        image = sockopt.read_table(self.family, name)
+        where = difference(live.marks, marks_of(image))
+        if where is not None:
+            raise CommitError(f"{_place(*where)} was changed by somebody else meanwhile", name)
+        for chain, (policy, _) in policies_of(image).items():
+            if policy != live.table.chains[chain].policy:
+                raise CommitError(f"the policy of {chain} was changed by somebody else meanwhile", name)
+
+
+def _place(chain: str, number: int) -> str:
+    return f"rule {number} of chain {chain}" if number else f"chain {chain}"
+
+
+def _failure(error: KernelError, table: str, undone: str) -> CommitError:
+    if isinstance(error, CommitError):
+        text = f"table {table}: {error}"
+    else:
+        text = f"table {table} is refused: {error}"
+    if undone:
+        text += f"; and not all could be brought back: {undone}"
+    return CommitError(text, table, error.errno, getattr(error, "line", 0))
+
+
+def _policies(handle: Handle, table: Table, before: Table | None) -> dict[str, tuple[str, Counters]]:
+    """The policy of each built-in chain: as planned, or, where the plan leaves it alone, with live counters.
+
+    All have to be written: libiptc zeroes the counters of those that are not.
+    """
+    out = {}
+    for chain in table.chains.values():
+        if chain.policy is None:
+            continue
+        old = Chain(chain.name, "ACCEPT") if before is None else before.chains[chain.name]
+        count = chain.counters
+        if (chain.policy, count) == (old.policy, old.counters):
+            found = handle.get_policy(chain.name)
+            if found is not None:
+                count = found[1:]
+        out[chain.name] = chain.policy, count
+    return out
+
+
+class _Feed:
+    """Hands out rules and remembers which was last."""
+
+    __slots__ = ("rule",)
+
+    def __init__(self) -> None:
+        self.rule: Rule | None = None
+
+    def each(self, rules: list[Rule], keep: bool) -> Iterator[Rule]:
+        """The rules; without `keep` they leave the list, and with it memory, as they go."""
+        if keep:
+            for self.rule in rules:
+                yield self.rule
+            return
+        rules.reverse()
+        while rules:
+            self.rule = rules.pop()
+            yield self.rule
+
+
+def _append(handle: Handle, encoder: Encoder, chain: str, rules: list[Rule], keep: bool) -> array[int]:
+    """Append rules to a chain; returns their marks.  Raises CommitError for one that cannot be encoded."""
+    marks = array("q")
+    feed = _Feed()
+    try:
+        handle.append_entries(chain, encoder.entries(feed.each(rules, keep), marks))
+    except (BadValue, KernelError) as error:
+        raise CommitError(str(error), line=feed.rule.line.number if feed.rule else 0) from error
+    return marks
+
+
+def _replace(handle: Handle, table: Table, encoder: Encoder, keep: bool) -> dict[str, array[int]]:
+    """Fill a table anew; returns the marks of its rules."""
+    existing = handle.chains()
+    for name in existing:
+        handle.flush_entries(name)
+    for name in existing:
+        if not handle.builtin(name):
+            handle.delete_chain(name)
+    chains = table.saved_chains()
+    for chain in chains:
+        if not chain.builtin:
+            handle.create_chain(chain.name)
+    return {chain.name: _append(handle, encoder, chain.name, chain.rules, keep) for chain in chains}
+
+
+def _follow(
+    handle: Handle, table: Table, path: tuple[Step, ...], live: LiveTable | None, encoder: Encoder
+) -> dict[str, array[int]]:
+    """Take the steps of a plan; returns the marks of all rules of the table as it is then to be."""
+    fresh: dict[int, int] = {}
+    at = 0
+    while at < len(path):
+        step = path[at]
+        at += 1
+        match step:
+            case Append(chain, rule):
+                rules = [rule]
+                while at < len(path) and isinstance(follow := path[at], Append) and follow.chain == chain:
+                    rules.append(follow.rule)
+                    at += 1
+                fresh.update(zip(map(id, rules), _append(handle, encoder, chain, rules, True), strict=True))
+            case Insert(chain, position, rule):
+                handle.insert_entry(chain, _entry(encoder, rule), position)
+            case Replace(chain, position, rule):
+                handle.replace_entry(chain, _entry(encoder, rule), position)
+            case Remove(chain, position):
+                handle.delete_num_entry(chain, position)
+            case Zero(chain, None):
+                handle.zero_entries(chain)
+            case Zero(chain, int(position)):
+                handle.zero_counter(chain, position)
+            case CreateChain(chain):
+                handle.create_chain(chain)
+            case DeleteChain(chain):
+                handle.delete_chain(chain)
+            case RenameChain(old, new):
+                handle.rename_chain(old, new)
+            case FlushChain(chain):
+                handle.flush_entries(chain)
+            case SetPolicy():
+                pass  # all policies are written at the end
+    known, unknown = (live.by_line, live.unknown) if live else ({}, {})
+
+    def mark(rule: Rule) -> int:
+        found = fresh.get(id(rule))
+        if found is None and rule.renamed is None:
+            found = known.get(id(rule.line))
+        if found is not None:
+            return found
+        front = unknown.get(id(rule.line))
+        if front is not None and rule.renamed is not None:
+            return hash(front + standard_target(rule.renamed))
+        return encoder.mark(rule)
+
+    return {chain.name: array("q", map(mark, chain.rules)) for chain in table.chains.values()}
+
+
+def _entry(encoder: Encoder, rule: Rule) -> bytes:
+    try:
+        return encoder.entry(rule)
+    except (BadValue, KernelError) as error:
+        raise CommitError(str(error), line=rule.line.number) from error
+
+
+class _Undo:
+    """What the tables of a plan were, and how to make them that again."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.family = plan.family
+        present = sockopt.table_names(self.family)
+        self.images: dict[str, TableImage] = {
+            table.name: sockopt.read_table(self.family, table.name)
+            for table in plan.tables
+            if table.name in present
+        }
+
+    def run(self, names: list[str]) -> str:
+        """Bring these tables back.  Returns what went wrong, "" if nothing did."""
+        failures = []
+        present = sockopt.table_names(self.family)
+        for name in reversed(names):
+            if name in present:
+                try:
+                    # A table that was not there stays, as it is when it is made.
+                    image = self.images.get(name) or sockopt.blank_image(self.family, name)
+                    sockopt.write_table(image)
+                except KernelError as error:
+                    failures.append(str(error))
+        return "; ".join(failures)
+
+
+class Machine:
+    """Encodes extensions; asks the machine for the numbers of sets, and for what iptkit does not know.
+
+    All sets that new rules name are looked up before anything is changed.
+    Raises CommitError for one that is not there.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._family = plan.family
+        self._sets: dict[str, int] = {}
+        rules = list(_new_rules(plan))
+        asking = {bound for bound in {rule.bound for rule in rules} if _asks(bound)}
+        for rule in rules if asking else ():
+            if rule.bound in asking:
+                self._prepare(rule)
+
+    def _prepare(self, rule: Rule) -> None:
+        try:
+            for _, use in rule.uses():
+                if isinstance(use, SetUse):
+                    for name in use.set_names():
+                        if name not in self._sets:
+                            self._sets[name] = set_index(name, self._family)
+        except KernelError as error:
+            raise CommitError(str(error), errno=error.errno, line=rule.line.number) from error
+
+    def encode(self, use: Extension, family: Family) -> bytes:
+        if isinstance(use, SetUse):
+            return with_header(use, use.encode_with(family, self._sets))
+        return encode_use(use, family)
+
+
+def _asks(bound: Bound) -> bool:
+    placed = (*bound.matches, bound.target)
+    return bool(bound.opaque) or any(p is not None and issubclass(p.segment.cls, SetUse) for p in placed)
+
+
+def _new_rules(plan: Plan) -> Iterator[Rule]:
+    """The rules of a plan that are to be encoded."""
+    for table in plan.tables:
+        if table.steps is None:
+            for chain in table.table.chains.values():
+                yield from chain.rules
+        else:
+            for step in table.steps:
+                if isinstance(step, Append | Insert | Replace):
+                    yield step.rule
