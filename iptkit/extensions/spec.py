@@ -192,6 +192,8 @@ class Extension:
     kernel_name: ClassVar[str] = ""
     layout: ClassVar[Layout | None] = None
     # Nothing about an instance can be wrong that its single values do not show.
+    # True unless `settle`, `check` or `within` is there; a class whose `settle`
+    # refuses nothing says so itself.
     plain: ClassVar[bool] = True
     example: ClassVar[str] = ""
 
@@ -211,11 +213,18 @@ class Extension:
         cls.options = tuple(found.values())
         for index, option in enumerate(cls.options):
             option.index = index
-        cls.plain = (
-            cls.check is Extension.check
-            and cls.within is Extension.within
-            and cls.settle.__func__ is Extension.settle.__func__  # type: ignore[attr-defined]  # classmethods have __func__
-        )
+        if "plain" not in vars(cls):
+            cls.plain = not cls.checks() and not cls.settles()
+
+    @classmethod
+    def settles(cls) -> bool:
+        """Are its options kept otherwise than they are written?"""
+        return cls.settle.__func__ is not Extension.settle.__func__  # type: ignore[attr-defined]  # classmethods
+
+    @classmethod
+    def checks(cls) -> bool:
+        """Does it look at the rule it stands in?"""
+        return cls.check is not Extension.check or cls.within is not Extension.within
 
     def __init__(self, values: tuple[Any, ...], inverted: int = 0) -> None:
         self.values = values

@@ -175,7 +175,7 @@ class Segment:
     different shapes are one object and share what they have read.
     """
 
-    __slots__ = ("_memo", "cls", "fields", "holes", "needs_reading", "protocol", "rule")
+    __slots__ = ("_checks", "_memo", "_template", "cls", "fields", "holes", "needs_reading", "rule")
 
     def __init__(
         self,
@@ -193,15 +193,33 @@ class Segment:
         self.needs_reading = not cls.plain or any(
             len(refs) > 1 or isinstance(refs[0], str) for _, refs, _, _ in fields if refs
         )
+        self._checks = cls.checks()
+        self._template = self._simple()
+
+    def _simple(self) -> tuple[int, list[None], int] | None:
+        """For a use with one option that is kept as it is written: its place, blank values, what is inverted."""
+        if self.cls.settles() or len(self.fields) != 1 or self.holes != 1:
+            return None
+        option, refs, inverted, _ = self.fields[0]
+        if len(refs) != 1 or getattr(option.type, "lazy", False):
+            return None
+        return option.index, [None] * len(self.cls.options), inverted << option.index
 
     def use(self, key: Any, context: Context) -> Extension:
         """The extension with these values: one value, a tuple of them, or () for none.  Raises BadValue."""
         found = self._memo.get(key)
         if found is None:
-            values = (key,) if self.holes == 1 else key
-            found = self.cls.read(self.given(values, context), context).within(self.rule)
-            for problem in found.check(self.rule):
-                raise SegmentFault(problem)
+            if self._template is not None:
+                index, blank, inverted = self._template
+                values: list[Any] = blank.copy()
+                values[index] = key
+                found = self.cls(tuple(values), inverted)
+            else:
+                found = self.cls.read(self.given((key,) if self.holes == 1 else key, context), context)
+            if self._checks:
+                found = found.within(self.rule)
+                for problem in found.check(self.rule):
+                    raise SegmentFault(problem)
             self._memo[key] = found
         return found
 
@@ -350,7 +368,7 @@ class Binder:
         fields: tuple[tuple[Option[Any], tuple[Ref, ...], bool, int], ...],
         facts: RuleFacts,
     ) -> Segment:
-        if cls.plain and cls.within is Extension.within:
+        if not cls.checks():
             facts = facts._replace(
                 protocol=0, protocol_inverted=False, protocol_then=0, protocol_then_inverted=False
             )  # it does not look at them, so that all its uses can share what they read

@@ -224,8 +224,7 @@ class Composer:
             holes = tuple(h - skip for h in placed.holes)
             use = placed._replace(word=placed.word - len(before), holes=holes)
             free = (
-                cls.plain
-                and cls.within is Extension.within
+                not cls.checks()
                 and cls.missing.__func__ is Extension.missing.__func__  # type: ignore[attr-defined]  # a classmethod
                 and not bound.faults
             )

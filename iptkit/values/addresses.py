@@ -249,7 +249,10 @@ def parse_address4_lax(text: str) -> int:
     Missing bytes at the end are zero (``10.1`` is 10.1.0.0), each byte may be octal or hexadecimal, have
     blanks and a ``+`` before it, and what is past the 19th character is not seen. Raises ValueError.
     """
-    address = _octets4(text, complete=True)
+    try:
+        return _from_bytes(inet_pton(AF_INET, text), "big")  # four plain bytes: the usual form
+    except (OSError, ValueError):
+        address = _octets4(text, complete=True)
     if address < 0:
         raise ValueError(_bad_address4(text))
     return address

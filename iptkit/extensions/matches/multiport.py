@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,15 @@ Item = tuple[Port, Port]  # lowest and highest
 _STRUCT = struct.Struct(f"=BB{SLOTS}H{SLOTS}BB")
 
 
+_PLAIN = re.compile(r"(?:0|[1-9][0-9]{0,4})(?:,(?:0|[1-9][0-9]{0,4}))*")  # numbers, none of them octal
+
+
+class Named(tuple[Item, ...]):
+    """A list with services in it that are still names."""
+
+    __slots__ = ()
+
+
 class PortList:
     """`port[:port][,...]`, at most 15 slots."""
 
@@ -38,6 +48,13 @@ class PortList:
     code = "IPT126"
 
     def parse(self, text: str, context: Context) -> tuple[Item, ...]:
+        if _PLAIN.fullmatch(text):
+            ports = [int(piece) for piece in text.split(",")]
+            if len(ports) <= SLOTS and max(ports) <= UINT16_MAX:
+                return tuple([(port, port) for port in ports])
+        return self._parse(text)
+
+    def _parse(self, text: str) -> tuple[Item, ...]:
         items = []
         slots = 0
         for piece in text.split(","):
@@ -56,7 +73,7 @@ class PortList:
                 "IPT122",
                 "make two rules of it, or a set",
             )
-        return tuple(items)
+        return Named(items) if any(isinstance(port, str) for item in items for port in item) else tuple(items)
 
     def show(self, value: tuple[Item, ...]) -> str:
         return ",".join(str(low) if low == high else f"{low}:{high}" for low, high in value)
@@ -117,7 +134,7 @@ class Multiport(Match, name="multiport"):
     def within(self, rule: RuleFacts) -> Self:
         """Services by name are looked up for the protocol of the rule; check() tells which it lacks."""
         protocol = PROTOCOLS.get(rule.protocol_then & 0xFF)
-        if protocol is None or not any(_named(items) for items in self.values if items):
+        if protocol is None or not any(isinstance(items, Named) for items in self.values):
             return self
         try:
             resolved = tuple(items and tuple(_resolved(i, protocol) for i in items) for items in self.values)
@@ -136,7 +153,7 @@ class Multiport(Match, name="multiport"):
             yield Problem("-p stands after the ports of multiport", "", "IPT134", "put -p first")
         elif protocol & 0xFF not in PROTOCOLS:
             yield Problem("multiport needs a protocol with ports", "", "IPT120", f"-p one of {names}")
-        else:
+        elif any(isinstance(items, Named) for items in self.values):
             yield from self._unknown(PROTOCOLS[protocol & 0xFF])
 
     def _unknown(self, protocol: str) -> Iterator[Problem]:
@@ -172,10 +189,6 @@ class Multiport(Match, name="multiport"):
             items.append((low, next(slots, (low, 0))[0] if begin else low))
         field = cls.options[kind].field
         return cls.of(inverted=(field,) if rest[-1] else (), **{field: tuple(items)})
-
-
-def _named(items: tuple[Item, ...]) -> bool:
-    return any(isinstance(port, str) for item in items for port in item)
 
 
 def _resolved(item: Item, protocol: str) -> Item:

@@ -73,7 +73,13 @@ class Tcp(Ranged, name="tcp"):
     tcp_flags = Option(
         "--tcp-flags", type=TcpFlags(), invert=True, doc="flags looked at, and those set of them"
     )
-    syn = Flag("--syn", invert=True, doc="SYN set, and FIN, RST, ACK not: --tcp-flags FIN,SYN,RST,ACK SYN")
+    syn = Flag(
+        "--syn",
+        invert=True,
+        excludes=("tcp_flags",),
+        doc="SYN set, and FIN, RST, ACK not: --tcp-flags FIN,SYN,RST,ACK SYN",
+    )
+    plain = True  # settle refuses nothing
     # struct xt_tcp, linux/netfilter/xt_tcpudp.h
     layout = Layout(
         Pair("sport", "H", (0, 0xFFFF)),
@@ -86,8 +92,6 @@ class Tcp(Ranged, name="tcp"):
 
     @classmethod
     def settle(cls, given: dict[str, Given], context: Context) -> dict[str, Given]:
-        if "syn" in given and "tcp_flags" in given:
-            raise BadValue("--syn and --tcp-flags exclude each other", "IPT136")
         out = dict(given)
         if "syn" in out:
             out["tcp_flags"] = Given((0x17, 0x02), out.pop("syn").inverted)

@@ -87,6 +87,8 @@ class Log(Target, name="LOG"):
     )
     example = '-m limit --limit 5/min -j LOG --log-prefix "dropped: " --log-level 6'
 
+    plain = True  # settle refuses nothing
+
     @classmethod
     def settle(cls, given: dict[str, Given], context: Context) -> dict[str, Given]:
         if "log_level" in given and given["log_level"].value == DEFAULT:

@@ -37,6 +37,8 @@ class Mark(Target, name="MARK"):
     layout = Layout(Pair("set_xmark", "I", (0, 0), always=True))
     example = "-i eth1 -j MARK --set-xmark 0x1/0xff"
 
+    plain = True  # settle refuses nothing
+
     @classmethod
     def settle(cls, given: dict[str, Given], context: Context) -> dict[str, Given]:
         return settle_marks(given)
