@@ -205,14 +205,15 @@ def restore_source(
     interval: int | None = None,
     names: Names | None = None,
     plugins: frozenset[str] = frozenset(),
+    keep: bool = True,
 ) -> Transaction:
-    """`restore` for a Source at hand."""
+    """`restore` for a Source at hand; `keep` as in iptkit.kernel.transaction.restore."""
     from iptkit.kernel import transaction
     from iptkit.kernel.choose import open_backend
 
     opened = open_backend(backend, family, state=state, wait=wait, interval=interval)
     return transaction.restore(
-        _parse(source),
+        source,
         Binder(family, names, plugins),
         opened,
         noflush=noflush,
@@ -220,6 +221,7 @@ def restore_source(
         table=table,
         test=test,
         per_table=per_table,
+        keep=keep,
     )
 
 

@@ -98,7 +98,8 @@ def command(
             table=table,
             test=test or plan,
             per_table=per_table,
-            wait=wait,
+            wait=0 if wait is None else wait,
+            keep=verbose,
             interval=wait_interval,
         )
     except KernelError as error:
