@@ -30,7 +30,7 @@ from iptkit.ruleset.binding import (
 from iptkit.syntax.document import Shape
 
 if TYPE_CHECKING:
-    from iptkit.ruleset.binding import Binder, Memo, RawMemo, Ref
+    from iptkit.ruleset.binding import Binder, Memo, RawMemo
 
 _CONDITIONS = frozenset(
     ("-s", "-d", "-i", "-o", "-p", "-f", "--source", "--destination", "--protocol", "--in-interface",
@@ -73,7 +73,7 @@ class Composer:
     def compose(self, shape: Shape) -> Bound | None:
         """The shape bound from pieces, or None where that is not plainly right."""
         words = shape.words
-        if len(words) < 2 or words[0] != "-A" or words[1] is not None:
+        if len(words) < 2 or words[0] != "-A" or words[1] is not None or words.count("-A") > 1:
             return None
         out = Bound(shape)
         out.command = "A"
@@ -85,7 +85,6 @@ class Composer:
         pieces = self._pieces
         at = 0
         holes = 0
-        lists: tuple[Ref, ...] = ()
         for end in _ends(words):
             run = words[at:end]
             try:
@@ -111,11 +110,9 @@ class Composer:
                     elif letter == "s":
                         out.source = value
                         out.source_inverted = beside
-                        lists += (value,)
                     elif letter == "d":
                         out.destination = value
                         out.destination_inverted = beside
-                        lists += (value,)
                     elif letter == "i":
                         out.in_interface = value
                         out.in_inverted = beside
@@ -135,7 +132,7 @@ class Composer:
             holes = len(memos)
             at = end
         out.memos = tuple(memos)
-        out.lists = lists
+        out.lists = tuple([ref for ref in (out.source, out.destination) if ref is not None])
         out.appends = True
         if uses and not self._place(out, uses):
             return None

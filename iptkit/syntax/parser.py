@@ -49,10 +49,11 @@ _VALUE = re.compile(
 )
 _COUNTERS = re.compile(r"\[([0-9]+):([0-9]+)\] ")
 _BLANKS = re.compile(r"[ \t]+")
-# Options whose argument may decide how the rest of the line reads, abbreviated
-# too, and bundles of short options that end in one.
+# Options whose argument may decide how the rest of the line reads (-m -p -j -g,
+# and -c, which takes one word or two), abbreviated too, and bundles of short
+# options that end in one.
 _DECIDES = re.compile(
-    r"(?:-[^-]*[mpjg]|--(?:m(?:a(?:t(?:ch?)?)?)?|p(?:r(?:o(?:t(?:o(?:c(?:ol?)?)?)?)?)?)?|ju?m?p?|go?t?o?))\Z"
+    r"(?:-[^-]*[mpjgc]|--(?:m(?:a(?:t(?:ch?)?)?)?|p(?:r(?:o(?:t(?:o(?:c(?:ol?)?)?)?)?)?)?|ju?m?p?|go?t?o?|set?(?:-c[a-z]*)?))\Z"
 )
 
 
