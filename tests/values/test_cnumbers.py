@@ -30,9 +30,9 @@ class _C:
         self.strtod.restype = ctypes.c_double
         self.strtoul.restype = ctypes.c_uint64
         self.strtoll.restype = ctypes.c_int64
-        text_and_end = [ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p)]
-        self.strtod.argtypes = text_and_end
-        self.strtoul.argtypes = self.strtoll.argtypes = [*text_and_end, ctypes.c_int]
+        end = ctypes.POINTER(ctypes.c_void_p)
+        self.strtod.argtypes = [ctypes.c_void_p, end]
+        self.strtoul.argtypes = self.strtoll.argtypes = [ctypes.c_void_p, end, ctypes.c_int]
 
     def ask(self, name: str, text: str, *base: int) -> tuple[float, str]:
         """The number, and the text left over."""
