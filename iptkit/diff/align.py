@@ -2,10 +2,11 @@
 
 What stays is a longest common subsequence (Hunt and Szymanski's reduction to a
 longest increasing one, CACM 20(5), 1977).  Its cost grows with the number of
-equal pairs, so numbers that occur often are only tried against occurrences of
-about the same rank, counted from the front and from the back, and the gaps
-left between what stays are looked at again by themselves.  For rules that
-occur once, as nearly all do, the result is exact; it always is correct.
+equal pairs, so numbers that occur often wait until the others are placed, and
+the gaps left between those are looked at by themselves.  Where a gap holds
+nothing else, they are only tried against occurrences of about the same rank,
+counted from the front and from the back.  For rules that occur a few times at
+most, as nearly all do, the result is exact; it always is correct.
 """
 
 from __future__ import annotations
@@ -20,15 +21,16 @@ Pair = tuple[int, int]  # an index of the old sequence, an index of the new one
 
 _FULL = 64  # equal pairs of one number up to which all are tried
 _REACH = 3  # beyond that, so many ranks to either side
+_DEPTH = 24  # how often a gap within a gap is looked at: each time costs the length of the whole at most
 
 
 def stays(old: Sequence[int], new: Sequence[int]) -> list[Pair]:
     """Pairs of equal elements, ascending on both sides: what may be called unchanged."""
     found: list[Pair] = []
     # Each piece of work is a range of both sides, between pairs already found.
-    work = [(0, len(old), 0, len(new))]
+    work = [(0, len(old), 0, len(new), 0)]
     while work:
-        low, high, left, right = work.pop()
+        low, high, left, right, depth = work.pop()
         while low < high and left < right and old[low] == new[left]:
             found.append((low, left))
             low += 1
@@ -41,13 +43,12 @@ def stays(old: Sequence[int], new: Sequence[int]) -> list[Pair]:
             continue
         pairs, exact = _common(old, new, low, high, left, right)
         found += pairs
-        if exact:
+        if exact or not pairs or depth == _DEPTH:
             continue
-        for i, j in pairs:
-            work.append((low, i, left, j))
+        for i, j in [*pairs, (high, right)]:
+            if low < i and left < j:
+                work.append((low, i, left, j, depth + 1))
             low, left = i + 1, j + 1
-        if pairs:
-            work.append((low, high, left, right))
     found.sort()
     return found
 
@@ -64,7 +65,10 @@ def _common(
         number = old[i]
         if number in there:
             here[number] = here.get(number, 0) + 1
-    exact = True
+    often = {
+        n for n, times in here.items() if min(times, len(there[n])) > 1 and times * len(there[n]) > _FULL
+    }
+    rarely = len(often) < len(here)
     ranks: dict[int, int] = {}
     tails: list[int] = []  # per length, the smallest end in new of a chain of that length
     ends: list[int] = []  # per length, the node that ends there
@@ -74,13 +78,12 @@ def _common(
         candidates = there.get(number)
         if candidates is None:
             continue
-        times = here[number]
-        count = len(candidates)
-        if times > 1 and count > 1 and times * count > _FULL:
-            exact = False
+        if number in often:
+            if rarely:
+                continue
             rank = ranks.get(number, 0)
             ranks[number] = rank + 1
-            candidates = _near(candidates, rank, rank + count - times)
+            candidates = _near(candidates, rank, rank + len(candidates) - here[number])
         # Backwards, so that no two of them build on each other.
         for j in reversed(candidates):
             at = bisect_left(tails, j)
@@ -99,7 +102,7 @@ def _common(
         i, j, node = nodes[node]
         pairs.append((i, j))
     pairs.reverse()
-    return pairs, exact
+    return pairs, not often
 
 
 def _near(places: list[int], front: int, back: int) -> list[int]:

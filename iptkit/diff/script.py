@@ -10,13 +10,15 @@ What the order of a table's lines rests on:
 1. A line `:name - [0:0]` makes a chain, and empties one that is there, so it
    stands for new chains only; and before any rule that jumps to it.  A chain
    that was renamed is renamed: its rules and the jumps to it stay.
-2. Rules are deleted by number, from the last to the first, so that every
+2. Policies stand there even when they stay: libiptc zeroes the counters of
+   every policy that a file does not name, if it changes anything in the table.
+3. Rules are deleted by number, from the last to the first, so that every
    number is the one it has in the old state; by their text, a duplicate could
    be hit.  A chain that keeps no rule is flushed instead.  `-R` is not used:
    iptables-nft-restore 1.8.9 dies of it.
-3. Chains are deleted when nothing jumps to them any more, and before the rules
+4. Chains are deleted when nothing jumps to them any more, and before the rules
    come that might name a target of the same name.
-4. Rules are inserted from the first to the last: then each number is the one
+5. Rules are inserted from the first to the last: then each number is the one
    in the new state, and the rule that stands there is one that stayed, which
    nf_tables needs to find the place.  At the end of a chain they are appended.
    (`-F` of a chain that was appended to before does nothing in nf_tables, so
@@ -28,7 +30,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from iptkit.ruleset.interpret import interpret
-from iptkit.ruleset.model import NO_COUNTERS
+from iptkit.ruleset.model import NO_COUNTERS, Table
 from iptkit.syntax.parser import parse, words_of
 from iptkit.text.diagnostic import IptkitError
 from iptkit.text.source import Source, shown
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from iptkit.diff.model import ChainDifference, Difference, TableDifference
-    from iptkit.ruleset.model import Counters, Rule, Table
+    from iptkit.ruleset.model import Counters, Rule
 
 
 def script(difference: Difference, old: str, new: str) -> str:
@@ -87,12 +89,10 @@ def _table(table: TableDifference, difference: Difference) -> Iterator[str]:
         elif chain.new is not None:
             if chain.change == "renamed":
                 renamed.append(f"-E {_quoted(chain.old.name)} {_quoted(chain.name)}")
-            if chain.policies is not None or (counters and chain.counters is not None):
-                packets, octets = (chain.new if counters else chain.old).counters
-                yield f":{chain.name} {chain.new.policy} [{packets}:{octets}]"
             cuts += _cuts(chain)
         if chain.new is not None:
             entries += _entries(chain, counters)
+    yield from _policies(table, difference)
     yield from renamed
     yield from cuts
     yield from flushed
@@ -106,6 +106,19 @@ def _table(table: TableDifference, difference: Difference) -> Iterator[str]:
             packets, octets = entry.counters
             yield f"[{packets}:{octets}] {command}{text}" if packets or octets else command + text
     yield "COMMIT"
+
+
+def _policies(table: TableDifference, difference: Difference) -> Iterator[str]:
+    changed = {chain.name for chain in table.chains if chain.policies is not None}
+    old, new = (
+        side.tables.get(table.name) or Table.fresh(table.name) for side in (difference.old, difference.new)
+    )
+    for name, chain in new.chains.items():
+        if chain.builtin:
+            before = old.chains[name].counters
+            packets, octets = chain.counters if difference.counters else before
+            if name in changed or before != (0, 0) or (packets, octets) != (0, 0):
+                yield f":{name} {chain.policy} [{packets}:{octets}]"
 
 
 def _cuts(chain: ChainDifference) -> Iterator[str]:

@@ -105,13 +105,17 @@ def _rule(found: RuleDifference, chain: ChainDifference, counters: bool, width: 
         rule = old if new is None else new
         return paint(sign, head + shown(rule.text() if rule is not None else ""))
     out = [paint(sign, head)]
-    for what, text in changed_words(old.text(), new.text()):
+    before, after = old.text(), new.text()
+    for what, text in changed_words(before, after):
         if what == "removed":
             out.append(paint("-", f"[-{shown(text)}-]"))
         elif what == "added":
             out.append(paint("+", f"{{+{shown(text)}+}}"))
         else:
             out.append(shown(text))
+    if before == after:
+        # Such as ! -i +, which never matches, and of which nothing is printed.
+        out.append("  (differs in what iptables-save does not print)")
     return " ".join(out)
 
 
