@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -133,6 +135,9 @@ class PortsValue:
         return show_ports(value)
 
 
+_USUAL = re.compile(r"([0-9.]+)(?::(0|[1-9][0-9]{0,4}))?")
+
+
 class RangeValue:
     """`[address[-address]][:port[-port]]`, as DNAT and SNAT take it.
 
@@ -148,6 +153,20 @@ class RangeValue:
         self.shift = shift
 
     def parse(self, text: str, context: Context) -> Range:
+        usual = _USUAL.fullmatch(text) if self.family == 4 else None
+        if usual is not None:
+            # One address, with or without one port: of large files nearly all.
+            with contextlib.suppress(ValueError):
+                address = parse_address4(usual[1])
+                port = usual[2]
+                if port is None:
+                    return Range((address, address), None)
+                number = int(port)
+                if number <= UINT16_MAX:
+                    return Range((address, address), Ports(number, number))
+        return self._parse(text)
+
+    def _parse(self, text: str) -> Range:
         _, bracket, rest = text.partition("[")
         if bracket:
             # What stands before the bracket is not looked at.
