@@ -27,6 +27,15 @@ TOOLS = {
 }
 # The kernel knows sets by numbers of its own.
 UNCOMPARED = frozenset(("set", "SET"))
+# In some uses of these, iptables leaves bytes behind that the kernel does not look at and that are
+# not saved: compared by what they mean, not to the byte.
+NOT_TO_THE_BYTE = {
+    "connlimit": "the last three words of an IPv4 mask",
+    "HMARK": "the last three words of an IPv4 mask",
+    "CT": "the zone's direction when there are two, or when a mark is the zone",
+    "CONNMARK": "the packet's mask beside a mark that is set",
+    "ECN": "the IP codepoint when only TCP's flags are changed",
+}
 
 
 @pytest.mark.parametrize("name", files())
@@ -146,7 +155,9 @@ def compare(entry: memoryview, offset: int, rule: Rule, family: Family, decoder:
     if isinstance(rule.target, Extension):
         ours += encode_use(rule.target, family)
         theirs = bytes(entry[layout.size : layout.next_offset(entry)])
-    if ours != theirs:
+    uses = (*rule.matches, rule.target)
+    exact = not any(isinstance(use, Extension) and use.name in NOT_TO_THE_BYTE for use in uses)
+    if exact and ours != theirs:
         return f"the kernel holds\n    {theirs.hex(' ', 4)}, we make\n    {ours.hex(' ', 4)}"
     found = decoder.entry(entry, offset)
     if (found.matches, found.target) != (rule.matches, rule.target):
