@@ -27,6 +27,7 @@ class Ah4(Ranged, name="ah", families=(4,)):
     protocols = (51,)
     revision = 0
     whole: ClassVar = {"ahspi": (0, UINT32_MAX)}
+    plain = True  # settle refuses nothing
     ahspi = Option("--ahspi", type=_SPI, invert=True, doc="an SPI or a range")
     # struct ipt_ah, linux/netfilter_ipv4/ipt_ah.h
     layout = Layout(Pair("ahspi", "I", (0, UINT32_MAX)), Bits("B", inverted={1: "ahspi"}), Pad(3))
@@ -44,6 +45,7 @@ class Ah6(Ranged, name="ah", families=(6,)):
 
     revision = 0
     whole: ClassVar = {"ahspi": (0, UINT32_MAX)}
+    plain = True  # settle refuses nothing
     ahspi = Option("--ahspi", type=_SPI, invert=True, doc="an SPI or a range")
     ahlen = Option("--ahlen", type=UInt(), invert=True, doc="length of the header, in bytes")
     ahres = Flag("--ahres", doc="the reserved field is zero")

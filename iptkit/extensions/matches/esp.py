@@ -20,6 +20,7 @@ class Esp(Ranged, name="esp"):
     protocols = (50,)
     revision = 0
     whole: ClassVar = {"espspi": (0, UINT32_MAX)}
+    plain = True  # settle refuses nothing
     espspi = Option("--espspi", type=NumberRange(metavar="spi[:spi]"), invert=True, doc="an SPI or a range")
     # struct xt_esp, linux/netfilter/xt_esp.h
     layout = Layout(Pair("espspi", "I", (0, UINT32_MAX)), Bits("B", inverted={1: "espspi"}), Pad(3))

@@ -25,6 +25,7 @@ class Ipcomp(Ranged, name="ipcomp"):
     protocols = (108,)
     revision = 0
     whole: ClassVar = {"ipcompspi": (0, UINT32_MAX)}
+    plain = True  # settle refuses nothing
     ipcompspi = Option(
         "--ipcompspi", type=NumberRange(metavar="spi[:spi]"), invert=True, doc="an index or a range"
     )

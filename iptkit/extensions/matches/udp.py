@@ -22,6 +22,7 @@ class Udp(Ranged, name="udp"):
     protocols = (17,)
     revision = 0
     whole: ClassVar = {"sport": (0, 0xFFFF), "dport": (0, 0xFFFF)}
+    plain = True  # settle refuses nothing
     sport = Option("--sport", "--source-port", type=UdpPorts(), invert=True, doc="source port or range")
     dport = Option(
         "--dport", "--destination-port", type=UdpPorts(), invert=True, doc="destination port or range"
