@@ -64,7 +64,7 @@ class InterfaceName:
 
 
 class CoreOption(NamedTuple):
-    """One option of iptables itself: its letter, its long names, how many words it takes (-1: one or none)."""
+    """One option of iptables itself: letter, long names, how many words it takes (-1: one or none)."""
 
     letter: str
     names: tuple[str, ...]

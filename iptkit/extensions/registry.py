@@ -19,19 +19,24 @@ if TYPE_CHECKING:
 # name -> module, "" for one called like the extension
 MATCHES: dict[str, str] = {
     **dict.fromkeys(
-        "addrtype ah bpf cgroup cluster comment connbytes connlabel connlimit connmark conntrack cpu dccp devgroup"
-        " dscp dst ecn esp eui64 frag hashlimit hbh helper hl icmp icmp6 ipcomp iprange ipv6header ipvs length limit"
-        " mac mark mh multiport nfacct osf owner physdev pkttype policy quota rateest realm recent rpfilter rt sctp"
-        " set socket srh state statistic string tcp tcpmss time tos ttl u32 udp".split(),
+        (
+            "addrtype ah bpf cgroup cluster comment connbytes connlabel connlimit connmark conntrack cpu"
+            " dccp devgroup dscp dst ecn esp eui64 frag hashlimit hbh helper hl icmp icmp6 ipcomp iprange"
+            " ipv6header ipvs length limit mac mark mh multiport nfacct osf owner physdev pkttype policy"
+            " quota rateest realm recent rpfilter rt sctp set socket srh state statistic string tcp tcpmss"
+            " time tos ttl u32 udp"
+        ).split(),
         "",
     ),
     "icmpv6": "icmp6",
     "ipv6-icmp": "icmp6",
 }
 TARGETS: dict[str, str] = dict.fromkeys(
-    "AUDIT CHECKSUM CLASSIFY CLUSTERIP CONNMARK CONNSECMARK CT DNAT DNPT DSCP ECN HL HMARK IDLETIMER LED LOG MARK"
-    " MASQUERADE NETMAP NFLOG NFQUEUE NOTRACK RATEEST REDIRECT REJECT SECMARK SET SNAT SNPT SYNPROXY TCPMSS"
-    " TCPOPTSTRIP TEE TOS TPROXY TRACE TTL ULOG".split(),
+    (
+        "AUDIT CHECKSUM CLASSIFY CLUSTERIP CONNMARK CONNSECMARK CT DNAT DNPT DSCP ECN HL HMARK IDLETIMER"
+        " LED LOG MARK MASQUERADE NETMAP NFLOG NFQUEUE NOTRACK RATEEST REDIRECT REJECT SECMARK SET SNAT"
+        " SNPT SYNPROXY TCPMSS TCPOPTSTRIP TEE TOS TPROXY TRACE TTL ULOG"
+    ).split(),
     "",
 )
 

@@ -44,7 +44,7 @@ _DOTTED_MAX = 19
 _from_bytes = int.from_bytes
 
 
-class HostName(ValueError):  # noqa: N818 -- named for what was found; the callers take it as a kind of value
+class HostName(ValueError):
     """A name where an address may stand: what it means is up to the machine that loads the rules.
 
     `name` is the word itself, without a mask. An address with an interface as its zone

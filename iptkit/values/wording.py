@@ -25,7 +25,7 @@ def quote(text: str, limit: int = 60) -> str:
 
 def did_you_mean(text: str, names: Iterable[str]) -> str:
     """Return ``did you mean "name"?`` for the name nearest to `text`, or ``""``; case does not count."""
-    import difflib  # noqa: PLC0415 -- 5 ms, and only a refused value needs it
+    import difflib  # 5 ms, and only a refused value needs it
 
     by_lower = {name.lower(): name for name in sorted(names)}
     near = difflib.get_close_matches(text.lower(), by_lower, n=5, cutoff=0.6)
