@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from iptkit.diff.align import Pair
 
@@ -46,8 +46,7 @@ class Likeness:
 
     __slots__ = ("names", "parts", "size")
 
-    def __init__(self, text: str) -> None:
-        found = parts(text)
+    def __init__(self, found: Iterable[str]) -> None:
         self.parts = frozenset(found)
         self.size = len(self.parts)
         # The value of -m is a name, not a value.
@@ -75,52 +74,57 @@ def edits(old: Sequence[str], new: Sequence[str]) -> list[Pair]:
     """
     if not old or not new:
         return []
-    before = [Likeness(text) for text in old]
-    after = [Likeness(text) for text in new]
-    if len(before) * len(after) <= _CELLS * (len(before) + len(after)):
-        return _best(before, after)
+    before, after = [parts(text) for text in old], [parts(text) for text in new]
+    cuts = [(len(old), len(new))]
+    if not _small(len(old), len(new)):
+        cuts = [*_anchors(before, after), *cuts]
     found: list[Pair] = []
     low = left = 0
-    for i, j in [*_anchors(before, after), (len(before), len(after))]:
-        rows, columns = i - low, j - left
-        if rows and columns:
-            pair = _best if rows * columns <= _CELLS * (rows + columns) else _in_order
-            found += [(low + a, left + b) for a, b in pair(before[low:i], after[left:j])]
-        if i < len(before):
+    for i, j in cuts:
+        if low < i and left < j:
+            pair = _best if _small(i - low, j - left) else _in_order
+            pairs = pair([Likeness(p) for p in before[low:i]], [Likeness(p) for p in after[left:j]])
+            found += [(low + a, left + b) for a, b in pairs]
+        if i < len(old):
             found.append((i, j))
         low, left = i + 1, j + 1
     return found
 
 
-def _anchors(before: list[Likeness], after: list[Likeness]) -> list[Pair]:
-    """Pairs that share all but one part, and share them with nothing else; ascending on both sides."""
+def _small(rows: int, columns: int) -> bool:
+    return rows * columns <= _CELLS * (rows + columns)
+
+
+def _anchors(before: list[list[str]], after: list[list[str]]) -> list[Pair]:
+    """Pairs that share all parts but one, and share them with nothing else; ascending on both sides."""
     from iptkit.diff.align import stays
 
-    numbers: dict[frozenset[str], int] = {}
+    def keys(side: list[list[str]]) -> dict[int, int]:
+        """What is left of each text without one part, or with all -> the only text it is left of, or -1.
 
-    def keys(side: list[Likeness]) -> dict[int, int]:
-        """What is left of each text without one part -> the only text it is left of (-1 for several)."""
+        What is left is known by a sum of hashes: should two sums ever be equal
+        by chance, two rules are called an edit that are none.
+        """
         out: dict[int, int] = {}
-        for at, like in enumerate(side):
-            for part in like.parts:
-                rest = like.parts - {part}
-                if rest:
-                    number = numbers.setdefault(rest, len(numbers))
-                    out[number] = -1 if out.get(number, at) != at else at
+        for at, found in enumerate(side):
+            hashes = [hash(part) for part in found]
+            whole = sum(hashes)
+            for gone in (0, *hashes) if len(hashes) > 1 else (0,):
+                key = whole - gone
+                out[key] = -1 if out.get(key, at) != at else at
         return out
 
     there = keys(after)
-    partner: dict[int, int] = {}
+    partner: dict[int, int] = {}  # of new texts
     taken: set[int] = set()
-    for number, i in keys(before).items():
-        j = there.get(number, -1)
-        if i >= 0 and j >= 0 and i not in partner and j not in taken:
-            partner[i] = j
-            taken.add(j)
+    for key, i in keys(before).items():
+        j = there.get(key, -1)
+        if i >= 0 and j >= 0 and i not in taken and j not in partner:
+            partner[j] = i
+            taken.add(i)
     # Partners get one number, everything else one of its own, and the longest ascending run is kept.
-    labels = {j: i for i, j in partner.items()}
     size = len(before)
-    return stays(range(size), [labels.get(j, size + j) for j in range(len(after))])
+    return stays(range(size), [partner.get(j, size + j) for j in range(len(after))])
 
 
 def _best(before: list[Likeness], after: list[Likeness]) -> list[Pair]:
