@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, overload
 
 from iptkit.extensions.core import (
     BY_LETTER,
@@ -36,10 +36,13 @@ from iptkit.values.names import protocol_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Self
 
     from iptkit.extensions.spec import Option, Target
     from iptkit.syntax.document import Shape
     from iptkit.values.context import Family, Names
+
+T = TypeVar("T")
 
 Ref = int | str  # a word of a shape: the index of its hole, or the word itself
 
@@ -271,6 +274,38 @@ class Placed(NamedTuple):
     holes: tuple[int, ...]  # of the rule, in the order of the segment's
 
 
+def moved(placed: Placed, holes: int, words: int) -> Placed:
+    """The same use, with so many holes and words before it."""
+    places = tuple([place + holes for place in placed.holes])
+    key = itemgetter(*places) if places else no_values
+    return Placed(placed.segment, key, placed.word + words, placed.named, places)
+
+
+class Later(Generic[T]):
+    """An attribute worked out when it is first asked for, and kept."""
+
+    def __init__(self, make: Callable[[Any], T]) -> None:
+        self._make = make
+        self.__doc__ = make.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> T: ...
+    def __get__(self, instance: object | None, owner: type) -> Self | T:
+        if instance is None:
+            return self
+        value = instance.__dict__[self._name] = self._make(instance)
+        return value
+
+    if TYPE_CHECKING:
+        # It may be set; at run time it must not be defined, so that the value kept is found first.
+        def __set__(self, instance: object, value: T) -> None: ...
+
+
 class Bound:
     """A shape with its meaning."""
 
@@ -295,7 +330,7 @@ class Bound:
     fragment_inverted = False
     jump: Ref | None = None
     goto = False
-    target: Placed | None = None
+    jumps: Ref | None = None  # `jump`, where it names a verdict, a chain or a bare target
     opaque: tuple[tuple[int, Opaque], ...] = ()  # (place among the matches, or -1 for the target)
     counters: tuple[Ref, Ref] | None = None
     memos: tuple[Memo | RawMemo, ...] = ()
@@ -307,10 +342,37 @@ class Bound:
     # "help", "version", or "family" for a line the other family's tool would take
     ends = ""
 
+    # Set where the shape was put together from two parts: the bound later part, and
+    # how many holes and words stand before it.  The three below then follow from it.
+    later: tuple[Bound, int, int] | None = None
+    earlier: Bound | None = None
+
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
-        self.matches: tuple[Placed, ...] = ()
-        self.where: dict[str, int] = {}  # core option letter -> index of its word
+
+    @Later
+    def matches(self) -> tuple[Placed, ...]:
+        """The matches, in the order written."""
+        if self.later is None:
+            return ()
+        part, holes, words = self.later
+        return tuple([moved(placed, holes, words) for placed in part.matches])
+
+    @Later
+    def target(self) -> Placed | None:
+        """The target, where its options are in the shape."""
+        if self.later is None:
+            return None
+        part, holes, words = self.later
+        return None if part.target is None else moved(part.target, holes, words)
+
+    @Later
+    def where(self) -> dict[str, int]:
+        """Core option letter -> index of its word."""
+        if self.later is None or self.earlier is None:
+            return {}
+        part, _, words = self.later
+        return {**self.earlier.where, **{letter: at + words for letter, at in part.where.items()}}
 
     def finish(self, matches: tuple[Placed, ...]) -> None:
         """Note the matches, and what follows from all that was read."""
@@ -319,6 +381,7 @@ class Bound:
         self.reading = tuple(p for p in uses if p.segment.needs_reading)
         self.lists = tuple(ref for ref in (self.source, self.destination) if ref is not None)
         self.hooked = self.in_interface is not None or self.out_interface is not None
+        self.jumps = self.jump if self.target is None else None
         self.appends = self.command == "A" and not (self.faults or self.ends or self.opaque)
 
 

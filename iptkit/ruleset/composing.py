@@ -23,6 +23,7 @@ from iptkit.ruleset.binding import (
     Placed,
     Segment,
     bind,
+    moved,
     no_values,
     options_by_name,
     required,
@@ -37,6 +38,14 @@ _CONDITIONS = frozenset(
      "--out-interface", "--src", "--dst")
 )  # fmt: skip
 _STARTS = _CONDITIONS | {"-A", "-m", "-j", "-g", "--match", "--jump", "--goto"}
+_LEADING = frozenset(("!", "-s", "-d", "-i", "-o"))
+_HEAD_ATTRIBUTES = (
+    "command", "chain", "source", "source_inverted", "destination", "destination_inverted", "in_interface",
+    "in_inverted", "out_interface", "out_inverted", "lists", "hooked", "appends",
+)  # fmt: skip
+_TAIL_ATTRIBUTES = ("protocol", "protocol_inverted", "fragment", "fragment_inverted", "goto")
+_COMMAND = ("-A", None)
+_NO_SHAPE = Shape(())
 # The attributes of a Bound that one piece sets, by the letter it is noted under.
 _ATTRIBUTES = {
     "s": ("source", "source_inverted"),
@@ -62,6 +71,14 @@ class _Piece(NamedTuple):
     free: bool  # the use reads alike whatever the protocol of the rule
 
 
+class _Part(NamedTuple):
+    """The first or second part of a shape, bound with holes and words counted from its own start."""
+
+    bound: Bound
+    letters: frozenset[str]
+    attributes: dict[str, Any]  # what the whole takes from it
+
+
 class Composer:
     """Composes bounds for one Binder, and remembers the pieces."""
 
@@ -69,17 +86,80 @@ class Composer:
         self._binder = binder
         self._pieces: dict[tuple[str | None, ...], _Piece | None] = {}
         self._segments: dict[tuple[int, int, bool, int, bool], Segment | None] = {}
+        self._parts: dict[tuple[str | None, ...], _Part | None] = {}
 
     def compose(self, shape: Shape) -> Bound | None:
-        """The shape bound from pieces, or None where that is not plainly right."""
+        """The shape bound from pieces, or None where that is not plainly right.
+
+        The conditions that lead a rule and what follows them are composed
+        apart, since they are combined most freely; putting them together is
+        then all there is to do for most new shapes.
+        """
         words = shape.words
-        if len(words) < 2 or words[0] != "-A" or words[1] is not None or words.count("-A") > 1:
+        if words[:2] != _COMMAND:
             return None
+        at = 2
+        for word in words[2:]:
+            if word is not None and word not in _LEADING:
+                break
+            at += 1
+        if words[at - 1 : at] == ("!",):
+            at -= 1  # it belongs to what follows
+        parts = self._parts
+        first, second = words[:at], words[at:]
+        try:
+            head = parts[first]
+        except KeyError:
+            head = parts[first] = self._part(first, _HEAD_ATTRIBUTES)
+        if head is None:
+            return None
+        try:
+            tail = parts[second]
+        except KeyError:
+            tail = parts[second] = self._part(second, _TAIL_ATTRIBUTES)
+        if tail is None or not head.letters.isdisjoint(tail.letters):
+            return None
+        return self._joined(shape, head, tail.bound, tail.attributes, at)
+
+    def _joined(self, shape: Shape, head: _Part, second: Bound, given: dict[str, Any], at: int) -> Bound:
         out = Bound(shape)
-        out.command = "A"
-        out.chain = 0
-        where = out.where
-        where["command"] = 0
+        attributes = out.__dict__
+        attributes.update(head.attributes)
+        attributes.update(given)
+        memos = head.bound.memos
+        holes = len(memos)
+        attributes["memos"] = memos + second.memos
+        attributes["later"] = (second, holes, at)
+        if second.jump is not None:
+            jump = second.jump
+            attributes["jump"] = jump + holes if jump.__class__ is int else jump
+            if second.jumps is not None:
+                attributes["jumps"] = attributes["jump"]
+        if second.reading:
+            attributes["reading"] = tuple([moved(placed, holes, at) for placed in second.reading])
+        return out
+
+    def _part(self, words: tuple[str | None, ...], names: tuple[str, ...]) -> _Part | None:
+        """One part of a shape; `names` are the attributes a whole takes from it."""
+        bound = self._compose(words)
+        # Addresses and interfaces that stand behind other options are left to the plain binder.
+        if bound is None or (names is _TAIL_ATTRIBUTES and (bound.lists or bound.hooked)):
+            return None
+        given = vars(bound)
+        attributes = {name: given[name] for name in names if name in given}
+        if names is _HEAD_ATTRIBUTES:
+            attributes["earlier"] = bound
+        return _Part(bound, frozenset(bound.where), attributes)
+
+    def _compose(self, words: tuple[str | None, ...]) -> Bound | None:
+        """Words bound from pieces: those of a rule, or from some option of a rule on."""
+        out = Bound(_NO_SHAPE)
+        where: dict[str, int] = {}
+        out.where = where
+        if words[:2] == _COMMAND:
+            out.command = "A"
+            out.chain = 0
+            where["command"] = 0
         memos: list[Memo | RawMemo] = []
         uses: list[tuple[_Piece, int, int, int, bool]] = []  # with offsets, and the protocol at that point
         pieces = self._pieces
@@ -87,6 +167,8 @@ class Composer:
         holes = 0
         for end in _ends(words):
             run = words[at:end]
+            if run == _COMMAND and at:
+                return None
             try:
                 piece = pieces[run]
             except KeyError:
@@ -136,6 +218,7 @@ class Composer:
         out.appends = True
         if uses and not self._place(out, uses):
             return None
+        out.jumps = out.jump if out.target is None else None
         return out
 
     def _place(self, out: Bound, uses: list[tuple[_Piece, int, int, int, bool]]) -> bool:
@@ -236,7 +319,8 @@ def _ends(words: tuple[str | None, ...]) -> list[int]:
         if word in _STARTS
     ]
     ends.append(len(words))
-    return ends[1:]  # the first run begins at 0
+    # Words before the first such option belong to no run; one that is too long to be known says so.
+    return ends[1:] if not ends[0] else ends
 
 
 def _exact(run: tuple[str | None, ...], uses: list[Placed]) -> bool:

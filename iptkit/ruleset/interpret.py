@@ -415,8 +415,8 @@ class _Interpreter:
         chain = self.chains.get(values[at] if isinstance(at, int) else at or "")
         if chain is None:
             return False
-        jump = bound.jump
-        if jump is not None and bound.target is None:
+        jump = bound.jumps
+        if jump is not None:
             target = values[jump] if isinstance(jump, int) else jump
             if target.__class__ is Jump:
                 to = self.chains.get(target.chain)

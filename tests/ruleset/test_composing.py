@@ -18,6 +18,8 @@ from iptkit.text.source import Source
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "corpus"
 BINDERS = {4: Binder(4), 6: Binder(6)}
 
+HOW = ("finish", "earlier", "later")  # how it came about, not what it says
+
 # Words that make sense together often enough, and not always.
 RUNS = st.sampled_from(
     [
@@ -44,7 +46,7 @@ def seen(bound: Bound) -> dict[str, Any]:
         return segment.cls, fields, segment.rule, use.word, use.named, use.holes
 
     out = {}
-    for name in (n for n in sorted({*dir(Bound), *vars(bound)}) if not n.startswith("__") and n != "finish"):
+    for name in (n for n in sorted({*dir(Bound), *vars(bound)}) if not n.startswith("__") and n not in HOW):
         value = getattr(bound, name)
         if name in ("matches", "reading"):
             value = [placed(use) for use in value]
