@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from iptkit import __version__
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -41,7 +43,7 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="iptkit")
+@click.version_option(__version__)
 def iptkit() -> None:
     """Read, check, compare, write and apply iptables rulesets."""
 
