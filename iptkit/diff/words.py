@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from iptkit.diff.align import Pair
 
@@ -107,7 +107,8 @@ def _anchors(before: list[list[str]], after: list[list[str]]) -> list[Pair]:
         """
         out: dict[int, int] = {}
         for at, found in enumerate(side):
-            hashes = [hash(part) for part in found]
+            # The -m of an option comes and goes with it.
+            hashes = [hash(part) for part in found if not part.startswith("-m ")]
             whole = sum(hashes)
             for gone in (0, *hashes) if len(hashes) > 1 else (0,):
                 key = whole - gone
@@ -176,33 +177,53 @@ def _in_order(before: list[Likeness], after: list[Likeness]) -> list[Pair]:
 
 
 def changed_words(old: str, new: str) -> list[tuple[str, str]]:
-    """Runs of words as (what, text): what is "same", "removed" or "added"; removed before added."""
-    before, after = words(old), words(new)
+    """Runs of words as (what, text): what is "same", "removed" or "added"; removed before added.
+
+    Parts are compared first, so that a value is held against the value of the
+    same option.
+    """
+    out: list[tuple[str, str]] = []
+
+    def add(what: str, run: Sequence[str]) -> None:
+        if run:
+            text = " ".join(run)
+            if out and out[-1][0] == what:
+                text = f"{out.pop()[1]} {text}"
+            out.append((what, text))
+
+    before, after = parts(old), parts(new)
     low = 0
     while low < len(before) and low < len(after) and before[low] == after[low]:
         low += 1
     high = 0
     while high < min(len(before), len(after)) - low and before[-1 - high] == after[-1 - high]:
         high += 1
-    out: list[tuple[str, str]] = []
-
-    def add(what: str, run: Sequence[str]) -> None:
-        if run:
-            out.append((what, " ".join(run)))
-
     add("same", before[:low])
-    one, other = before[low : len(before) - high], after[low : len(after) - high]
-    if one and other:
-        from difflib import SequenceMatcher
-
-        for tag, i, i2, j, j2 in SequenceMatcher(None, one, other, autojunk=False).get_opcodes():
-            if tag == "equal":
-                add("same", one[i:i2])
-            else:
-                add("removed", one[i:i2])
-                add("added", other[j:j2])
-    else:
-        add("removed", one)
-        add("added", other)
+    for one, other in _runs(before[low : len(before) - high], after[low : len(after) - high]):
+        if one == other:
+            add("same", one)
+        elif [_name(p) for p in one] == [_name(p) for p in other]:
+            for mine, theirs in zip(one, other, strict=True):
+                name = _name(mine)
+                if mine == theirs:
+                    add("same", [mine])
+                else:
+                    add("same", [name])
+                    add("removed", words(mine[len(name) :]))
+                    add("added", words(theirs[len(name) :]))
+        else:
+            add("removed", one)
+            add("added", other)
     add("same", before[len(before) - high :])
     return out
+
+
+def _runs(before: list[str], after: list[str]) -> Iterator[tuple[list[str], list[str]]]:
+    """Pairs of runs, equal or to be put for each other."""
+    if not before or not after or len(before) == len(after) == 1:
+        yield before, after
+        return
+    from difflib import SequenceMatcher
+
+    for _, i, i2, j, j2 in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+        yield before[i:i2], after[j:j2]
