@@ -337,7 +337,7 @@ class Bound:
     reading: tuple[Placed, ...] = ()  # segments to read before the rule is known to be good
     lists: tuple[Ref, ...] = ()  # the refs of -s and -d, which may be lists
     hooked = False  # has a condition that iptables refuses in some built-in chains
-    appends = False  # a good -A, with nothing that needs a second look
+    appends = False  # a good -A, with nothing that needs a second look, and refs that are holes
     verbose = False
     # "help", "version", or "family" for a line the other family's tool would take
     ends = ""
@@ -382,7 +382,12 @@ class Bound:
         self.lists = tuple(ref for ref in (self.source, self.destination) if ref is not None)
         self.hooked = self.in_interface is not None or self.out_interface is not None
         self.jumps = self.jump if self.target is None else None
-        self.appends = self.command == "A" and not (self.faults or self.ends or self.opaque)
+        refs = (self.chain, *self.lists, *(() if self.jumps is None else (self.jumps,)))
+        self.appends = (
+            self.command == "A"
+            and not (self.faults or self.ends or self.opaque)
+            and all(isinstance(ref, int) for ref in refs)
+        )
 
 
 class Binder:

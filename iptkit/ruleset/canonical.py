@@ -94,9 +94,7 @@ def save_table(table: Table, *, counters: bool, comments: Comments | None = None
     yield "COMMIT"
 
 
-def save(
-    ruleset: Ruleset, *, counters: bool = False, tables: tuple[str, ...] | None = None
-) -> Iterator[str]:
+def save(ruleset: Ruleset, *, counters: bool = False, tables: tuple[str, ...] | None = None) -> Iterator[str]:
     """All tables, the one used first last, as the legacy kernel lists them."""
     for table in reversed(ruleset.tables.values()):
         if tables is None or table.name in tables:

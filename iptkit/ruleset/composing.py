@@ -41,7 +41,7 @@ _STARTS = _CONDITIONS | {"-A", "-m", "-j", "-g", "--match", "--jump", "--goto"}
 _LEADING = frozenset(("!", "-s", "-d", "-i", "-o"))
 _HEAD_ATTRIBUTES = (
     "command", "chain", "source", "source_inverted", "destination", "destination_inverted", "in_interface",
-    "in_inverted", "out_interface", "out_inverted", "lists", "hooked", "appends",
+    "in_inverted", "out_interface", "out_inverted", "lists", "hooked",
 )  # fmt: skip
 _TAIL_ATTRIBUTES = ("protocol", "protocol_inverted", "fragment", "fragment_inverted", "goto")
 _COMMAND = ("-A", None)
@@ -129,6 +129,7 @@ class Composer:
         memos = head.bound.memos
         holes = len(memos)
         attributes["memos"] = memos + second.memos
+        attributes["appends"] = head.bound.appends and second.appends
         attributes["later"] = (second, holes, at)
         if second.jump is not None:
             jump = second.jump
@@ -215,10 +216,11 @@ class Composer:
             at = end
         out.memos = tuple(memos)
         out.lists = tuple([ref for ref in (out.source, out.destination) if ref is not None])
-        out.appends = True
         if uses and not self._place(out, uses):
             return None
         out.jumps = out.jump if out.target is None else None
+        refs = out.lists if out.jumps is None else (*out.lists, out.jumps)
+        out.appends = all([ref.__class__ is int for ref in refs])
         return out
 
     def _place(self, out: Bound, uses: list[tuple[_Piece, int, int, int, bool]]) -> bool:
@@ -314,7 +316,7 @@ class Composer:
 def _ends(words: tuple[str | None, ...]) -> list[int]:
     """Where the runs of words end that each begin with an option of iptables itself, its `!` included."""
     ends = [
-        at - 1 if word in _CONDITIONS and words[at - 1] == "!" else at
+        at - 1 if word in _CONDITIONS and at and words[at - 1] == "!" else at
         for at, word in enumerate(words)
         if word in _STARTS
     ]

@@ -411,24 +411,20 @@ class _Interpreter:
                 placed.segment.use(placed.key(values), binder.context)
         except ValueError:
             return False
-        at = bound.chain
-        chain = self.chains.get(values[at] if isinstance(at, int) else at or "")
+        chain = self.chains.get(values[bound.chain])  # type: ignore[index]  # holes all, or it would not be `appends`
         if chain is None:
             return False
         jump = bound.jumps
         if jump is not None:
-            target = values[jump] if isinstance(jump, int) else jump
+            target = values[jump]  # type: ignore[index]
             if target.__class__ is Jump:
                 to = self.chains.get(target.chain)
                 if to is None or to.policy is not None:
                     return False
-            elif target.__class__ is str:
-                if target not in VERDICTS or bound.goto or target == "DROP":
-                    return False
             elif target.__class__ is Verdict and target.name == "DROP" and self._is_nat():
                 return False
         for ref in bound.lists:
-            if not isinstance(ref, int) or len(values[ref]) != 1:
+            if len(values[ref]) != 1:  # type: ignore[index]
                 return False
         if bound.hooked and chain.name in HOOKS and self._misplaced(bound, values, chain.name):
             return False
