@@ -74,7 +74,7 @@ def hooks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def scratch(
     hooks: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., tuple[int, str, Path]]:
-    """Run all hooks over a repository of these files; the result is exit status, output and the repository."""
+    """Run all hooks over a repository of these files: exit status, output and the repository."""
     store = tmp_path_factory.mktemp("store")
 
     def run(**files: str) -> tuple[int, str, Path]:
