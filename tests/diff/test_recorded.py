@@ -22,7 +22,9 @@ from iptkit.ruleset.model import Ruleset
 if TYPE_CHECKING:
     from iptkit.values.context import Family
 
-RECORDED = Path(__file__).parents[3] / "shared" / "conformance" / "rules.jsonl"
+SHARED = Path(__file__).parents[3] / "shared"
+RECORDED = SHARED / "conformance" / "rules.jsonl"
+CORPUS = SHARED / "corpus"
 
 # What iptables-save does not print, though the kernel has it: the ! of a range
 # of everything, a range of all CPIs (left out it means 0), a code beside any
@@ -79,3 +81,30 @@ def test_a_rule_and_its_saved_form_are_the_same(family: str) -> None:
     assert different == []
     assert unfaithful == []
     assert compared > 1000
+
+
+def test_real_files_and_what_the_kernel_made_of_them_are_the_same() -> None:
+    if not CORPUS.is_dir():
+        pytest.skip("no collection of real files here (shared/corpus)")
+    binders: dict[str, Binder] = {"ipv4": Binder(4), "ipv6": Binder(6)}
+    different = []
+    compared = 0
+    for line in (CORPUS / "manifest.jsonl").read_text(encoding="utf-8").splitlines():
+        entry = json.loads(line)
+        if not entry.get("loads") or not entry.get("canonical") or entry["lines"] > 1000:
+            continue
+        binder = binders[entry["family"]]
+        sides = []
+        for key in ("file", "canonical"):
+            document = api.parse((CORPUS / entry[key]).read_bytes())
+            counters = api.has_counters(document)
+            outcome = api.interpret(document, binder.family, binder=binder, counters=counters)
+            if not outcome.status:
+                sides.append(outcome.ruleset)
+        if len(sides) == 2:
+            compared += 1
+            found = api.diff(sides[0], sides[1], counters="-c" in (entry.get("load_flags") or ""))
+            if not found.same:
+                different.append((entry["file"], found.text()))
+    assert different == []
+    assert compared > 100
