@@ -212,19 +212,21 @@ def _misread(table: Table, entries: list[_Entry], texts: list[str], which: Itera
 
 
 def _as_written(rule: Rule) -> str:
-    """The words of the rule's own line but for its command, each led by a blank."""
+    """The words of the rule's own line but for its command, each led by a blank.
+
+    Its text again, where the line stands for several rules or for none.
+    """
     where = rule.bound.where
     words = words_of(rule.line)
+    if "command" not in where or "c" in where or rule.picks > 1 or rule.renamed is not None:
+        return rule.text()
     begin = where["command"]
     # `-A CHAIN` are two words; `-ACHAIN` and `--append=CHAIN` are one.
-    separate = words[begin] in ("-A", "-I", "-R") or (
-        words[begin].startswith("--") and "=" not in words[begin]
-    )
+    command = words[begin]
+    separate = command in ("-A", "-I", "-R") or (command.startswith("--") and "=" not in command)
     dropped = {begin, begin + 1} if separate else {begin}
     if "position" in where:
         dropped.add(where["position"])
-    if "c" in where or rule.picks > 1 or rule.renamed is not None:
-        return rule.text()
     return "".join(" " + _quoted(word) for at, word in enumerate(words) if at not in dropped)
 
 

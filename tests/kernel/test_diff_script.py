@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from iptkit import api
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from iptkit.ruleset.model import Ruleset
 
     from .conftest import Netns
@@ -142,3 +145,20 @@ def _random(source: random.Random) -> str:
             goal = source.choice(("ACCEPT", "DROP", *later))
             lines.append(f"[{source.randint(0, 99)}:{source.randint(0, 99)}] -A {chain}{match} -j {goal}")
     return "\n".join([*lines, "COMMIT", ""])
+
+
+@pytest.mark.parametrize("variant", ["legacy", "nft"])
+def test_the_command_reads_live_rules(netns: Netns, variant: str, tmp_path: Path) -> None:
+    restore = f"iptables-{variant}-restore"
+    netns.need(restore)
+    old, new = tmp_path / "old.save", tmp_path / "new.save"
+    old.write_text(OLD, encoding="ascii")
+    new.write_text(NEW, encoding="ascii")
+    netns.run(restore, "-c", text=OLD)
+    command = (sys.executable, "-m", "iptkit", "diff", "--backend", variant)
+    assert netns.run(*command, "-c", "live", str(old), check=False).returncode == 0
+    script = netns.run(*command, "--format", "restore", "live", str(new), check=False)
+    assert script.returncode == 1, script.stderr
+    netns.run(restore, "-c", "--noflush", text=script.stdout)
+    after = netns.run(*command, str(new), "live", check=False)
+    assert (after.returncode, after.stdout) == (0, b"")
