@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from iptkit.extensions.core import VERDICTS, Conditions, Jump, Verdict
+from iptkit.extensions.core import Conditions, Jump, Verdict
 from iptkit.extensions.ipset import SetUse
 from iptkit.extensions.layout import Layout, String
 from iptkit.extensions.registry import MATCHES, TARGETS, find_match, find_target
@@ -72,9 +72,23 @@ def with_header(use: Extension, payload: bytes) -> bytes:
 _Use: TypeAlias = "tuple[Segment, Callable[[tuple[Any, ...]], Any], dict[Any, bytes]]"
 
 # What of an entry its shape decides: where among the values source, destination, in- and out-interface are
-# (-1: nowhere); protocol and flags (with the interfaces, where there are none); matches; target; where the
-# name to jump to is; the target where it is neither of these.
-_Plan: TypeAlias = "tuple[int, int, int, int, bytes, tuple[_Use, ...], _Use | None, int, bytes]"
+# (-1: nowhere); protocol and flags (with the interfaces, where there are none); at which value those of the
+# uses begin; matches; target; where the name to jump to is; that name where it is in the shape.
+_Plan: TypeAlias = "tuple[int, int, int, int, bytes, int, tuple[_Use, ...], _Use | None, int, str]"
+
+
+class Piece(NamedTuple):
+    """An entry in pieces.
+
+    `front` is what stands before comefrom and counters, `body` the matches
+    after them.  `target` is the target in bytes; or, of the standard target,
+    the name: a verdict, the chain to jump to, "" where the rule only counts.
+    """
+
+    rule: Rule
+    front: bytes
+    body: bytes
+    target: bytes | str
 
 
 class _Text(NamedTuple):
@@ -91,45 +105,61 @@ class Encoder:
 
     `encode` turns one extension into bytes with header; the default needs no
     machine.  A backend gives its own where the machine must be asked (ipset
-    indices, plugins iptkit does not know).
+    indices, plugins iptkit does not know).  Without `keep` the binder's memory
+    of what extensions read is used up.
 
     The mark of a rule is a hash of its entry, counters aside, with the name of
     the chain it jumps to; iptkit.kernel.readback makes the same of a table that
     was read.  Marks mean something within one process only.
     """
 
-    def __init__(self, family: Family, encode: Callable[[Extension, Family], bytes] = encode_use) -> None:
+    def __init__(
+        self,
+        family: Family,
+        encode: Callable[[Extension, Family], bytes] = encode_use,
+        *,
+        keep: bool = True,
+    ) -> None:
         self.family: Family = family
         self._encode = encode
+        self._keep = keep
         self._plans: dict[Bound, _Plan | None] = {}
+        self._parts: dict[Bound, tuple[tuple[_Use, ...], _Use | None]] = {}
+        self._kinds: dict[bytes, bytes] = {}
         self._caches: dict[Segment, dict[Any, bytes]] = {}
         self._texts: dict[Segment, _Text | None] = {}
         self._bare: dict[type[Any], bytes] = {}
         self._interfaces: dict[tuple[str, str], bytes] = {}
 
     def entry(self, rule: Rule) -> bytes:
-        """The entry of a rule, counters in it.  Raises BadValue or Unencodable."""
-        front, tail = self._pieces(rule)
-        return front + self._counts(rule) + tail
-
-    def mark(self, rule: Rule) -> int:
-        """The mark of a rule.  Raises as `entry`."""
-        front, tail = self._pieces(rule)
-        return hash(front + tail)
+        """The entry of a rule in libiptc's form, counters in it.  Raises BadValue or Unencodable."""
+        _, front, body, target = self._piece(rule)
+        counts = (_COUNTS4 if self.family == 4 else _COUNTS6).pack(0, *rule.counters)
+        return front + counts + body + (standard_target(target) if isinstance(target, str) else target)
 
     def entries(self, rules: Iterable[Rule], marks: array[int]) -> Iterator[bytes]:
         """The entries of many rules, one at a time, as `entry` makes them; adds their marks to `marks`."""
+        pack = (_COUNTS4 if self.family == 4 else _COUNTS6).pack
+        for rule, front, body, target in self.pieces(rules):
+            last = standard_target(target) if isinstance(target, str) else target
+            marks.append(hash(front + body + last))
+            yield front + pack(0, *rule.counters) + body + last
+
+    def mark(self, rule: Rule) -> int:
+        """The mark of a rule.  Raises as `entry`."""
+        _, front, body, target = self._piece(rule)
+        return hash(front + body + (standard_target(target) if isinstance(target, str) else target))
+
+    def pieces(self, rules: Iterable[Rule]) -> Iterator[tuple[Rule, bytes, bytes, bytes | str]]:
+        """The entries of many rules, one at a time, each a plain tuple like `Piece`.  Raises as `entry`."""
         # 100,000 rules pass here: what their shapes decide is worked out once a shape.
         plans = self._plans
         size = _SIZES[self.family]
         pack_addresses = _ADDRESSES4.pack if self.family == 4 else _addresses6
-        pack_counts = _COUNTS4.pack if self.family == 4 else _COUNTS6.pack
         pack_offsets = _OFFSETS.pack
-        pack_standard, standard_size = _STANDARD.pack, _STANDARD.size
-        verdicts = _VERDICT_TARGETS
+        standard_size = _STANDARD.size
         interfaces = self._interfaces
-        add = marks.append
-        join = b"".join
+        last: bytes | str
         for rule in rules:
             bound = rule.bound
             try:
@@ -137,11 +167,9 @@ class Encoder:
             except KeyError:
                 plan = plans[bound] = self._plan(bound)
             if plan is None or rule.renamed is not None:
-                front, tail = self._pieces(rule)
-                add(hash(front + tail))
-                yield front + self._counts(rule) + tail
+                yield self._piece(rule)
                 continue
-            source, destination, in_at, out_at, kind, matches, target, jump, tail = plan
+            source, destination, in_at, out_at, kind, holes, matches, target, jump, last = plan
             values = rule.values
             sources = _ANY if source < 0 else values[source]
             destinations = _ANY if destination < 0 else values[destination]
@@ -155,27 +183,35 @@ class Encoder:
             if in_at >= 0 or out_at >= 0:
                 names = values[in_at] if in_at >= 0 else "", values[out_at] if out_at >= 0 else ""
                 kind = (interfaces.get(names) or self._pack_interfaces(names)) + kind
+            words = values[holes:] if holes else values
             body = b""
             for segment, key, cache in matches:
-                wanted = key(values)
+                wanted = key(words)
                 body += cache.get(wanted) or self._use(segment, wanted, cache, rule)
+            target_at = target_end = size + len(body)
             if target is not None:
                 segment, key, cache = target
-                wanted = key(values)
-                tail = cache.get(wanted) or self._use(segment, wanted, cache, rule)
-            elif jump >= 0:
-                to = values[jump]
-                if to.__class__ is Jump:
-                    tail = pack_standard(standard_size, to.chain.encode("latin-1"), 0, 0)
-                elif to.__class__ is Verdict:
-                    tail = verdicts[to.name]
-                else:
-                    tail = self._bare_target(to)
-            target_at = size + len(body)
-            addresses = pack_addresses(source_address, destination_address, source_mask, destination_mask)
-            offsets = pack_offsets(target_at, target_at + len(tail))
-            add(hash(join((addresses, kind, offsets, body, tail))))
-            yield join((addresses, kind, offsets, pack_counts(0, *rule.counters), body, tail))
+                wanted = key(words)
+                last = cache.get(wanted) or self._use(segment, wanted, cache, rule)
+                target_end += len(last)
+            else:
+                if jump >= 0:
+                    to = values[jump]
+                    if to.__class__ is Jump:
+                        last = to.chain
+                    elif to.__class__ is Verdict:
+                        last = to.name
+                    else:
+                        last = self._bare_target(to)
+                target_end += standard_size if last.__class__ is str else len(last)
+            yield (
+                rule,
+                pack_addresses(source_address, destination_address, source_mask, destination_mask)
+                + kind
+                + pack_offsets(target_at, target_end),
+                body,
+                last,
+            )
 
     def _plan(self, bound: Bound) -> _Plan | None:
         """The plan of a shape; None where its rules are better made one by one."""
@@ -185,18 +221,25 @@ class Encoder:
         kind = self._kind(bound)
         if bound.in_interface is None and bound.out_interface is None:
             kind = _NO_INTERFACES + kind
+        # Shapes put together from two parts share the later one, which has the matches and the target.
+        part, holes, _ = bound.later or (bound, 0, 0)
+        uses = self._parts.get(part)
+        if uses is None:
+            uses = self._parts[part] = (
+                tuple(map(self._placed, part.matches)),
+                None if part.target is None else self._placed(part.target),
+            )
         jump = bound.jump
-        target = None if bound.target is None else self._placed(bound.target)
         return (
             _hole(bound.source),
             _hole(bound.destination),
             _hole(bound.in_interface),
             _hole(bound.out_interface),
-            kind,
-            tuple(map(self._placed, bound.matches)),
-            target,
-            _hole(jump) if target is None else -1,
-            standard_target(jump) if isinstance(jump, str) else _VERDICT_TARGETS[""],
+            self._kinds.setdefault(kind, kind),
+            holes,
+            *uses,
+            _hole(jump) if uses[1] is None else -1,
+            jump if isinstance(jump, str) else "",
         )
 
     def _placed(self, placed: Placed) -> _Use:
@@ -212,12 +255,13 @@ class Encoder:
             text = self._texts[segment]
         except KeyError:
             text = self._texts[segment] = self._text(segment, rule.context)
-        if text is None:
-            found = self._encode(segment.use(key, rule.context), self.family)
-        else:
+        if text is not None:
+            # Not kept: hardly ever is a comment met again.
             value = text.type.parse(unquote(key) if '"' in key else key, rule.context)
-            raw = value.encode("latin-1")[: text.size].ljust(text.size, b"\0")
-            found = text.before + raw + text.after
+            raw: bytes = value.encode("latin-1")[: text.size].ljust(text.size, b"\0")
+            return text.before + raw + text.after
+        use = segment.use if self._keep else segment.take
+        found = self._encode(use(key, rule.context), self.family)
         if len(cache) < _CACHE_LIMIT:
             cache[key] = found
         return found
@@ -257,16 +301,16 @@ class Encoder:
 
     # -- one rule by itself
 
-    def _pieces(self, rule: Rule) -> tuple[bytes, bytes]:
-        """What stands before comefrom and counters, and what stands after."""
+    def _piece(self, rule: Rule) -> Piece:
         body = b"".join(self._encode(match, self.family) for match in rule.matches)
         target = rule.target
+        last: bytes | str
         if target is None:
-            last = standard_target("")
+            last = ""
         elif isinstance(target, Jump):
-            last = standard_target(target.chain)
+            last = target.chain
         elif isinstance(target, Verdict):
-            last = standard_target(target.name)
+            last = target.name
         else:
             last = self._encode(target, self.family)
         conditions = rule.conditions
@@ -279,12 +323,9 @@ class Encoder:
             (_ADDRESSES4.pack(*addresses) if self.family == 4 else _addresses6(*addresses))
             + (self._interfaces.get(names) or self._pack_interfaces(names))
             + self._kind(rule.bound)
-            + _OFFSETS.pack(target_at, target_at + len(last))
+            + _OFFSETS.pack(target_at, target_at + (_STANDARD.size if isinstance(last, str) else len(last)))
         )
-        return front, body + last
-
-    def _counts(self, rule: Rule) -> bytes:
-        return (_COUNTS4 if self.family == 4 else _COUNTS6).pack(0, *rule.counters)
+        return Piece(rule, front, body, last)
 
     def _kind(self, bound: Bound) -> bytes:
         inverted = (
@@ -299,7 +340,7 @@ class Encoder:
             flags = bound.fragment * _F4_FRAGMENT | bound.goto * _F4_GOTO
             return _KIND4.pack(bound.protocol, flags, inverted, 0)
         # -p sets the flag, also -p all, which then is a condition to the kernel.
-        flags = ("p" in bound.where) * _F6_PROTOCOL | bound.goto * _F6_GOTO
+        flags = _names_protocol(bound) * _F6_PROTOCOL | bound.goto * _F6_GOTO
         return _KIND6.pack(bound.protocol, 0, flags, inverted, 0)
 
     def _pack_interfaces(self, key: tuple[str, str]) -> bytes:
@@ -310,6 +351,12 @@ class Encoder:
 
 def _hole(ref: Ref | None) -> int:
     return ref if isinstance(ref, int) else -1
+
+
+def _names_protocol(bound: Bound) -> bool:
+    if bound.later is None or bound.earlier is None:
+        return "p" in bound.where
+    return "p" in bound.later[0].where or "p" in bound.earlier.where
 
 
 def _addresses6(source: int, destination: int, source_mask: int, destination_mask: int) -> bytes:
@@ -324,9 +371,6 @@ def _addresses6(source: int, destination: int, source_mask: int, destination_mas
 def standard_target(name: str) -> bytes:
     """A jump or verdict by name, "" for a rule that only counts: libiptc puts in the number."""
     return _STANDARD.pack(_STANDARD.size, name.encode("latin-1"), 0, 0)
-
-
-_VERDICT_TARGETS = {name: standard_target(name) for name in ("", *VERDICTS)}
 
 
 # -- back

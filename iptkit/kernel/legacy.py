@@ -1,10 +1,11 @@
-"""The legacy backend: ip_tables and ip6_tables, through libiptc.
+"""The legacy backend: ip_tables and ip6_tables.
 
-A commit takes the tables of a plan one after another: each is filled or edited
-in libiptc, committed in one step, read back and compared with the plan.  When
-one fails, all of them are written back as they were read before, counters
-included.  Rules that a plan with steps leaves alone keep counting throughout:
-libiptc carries their live counters over.
+A commit takes the tables of a plan one after another.  A table that the plan
+replaces is built and handed to the kernel whole (iptkit.kernel.block); one that
+it changes step by step is edited through libiptc, which carries the live
+counters of untouched rules over.  Either is one step to the kernel.  Then the
+table is read back and compared with what was meant.  When a table fails, all
+of the plan's are written back as they were before, counters included.
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ from iptkit.extensions.core import BUILTIN_CHAINS
 from iptkit.extensions.ipset import SetUse
 from iptkit.kernel import sockopt
 from iptkit.kernel.backend import CommitError
+from iptkit.kernel.block import build
 from iptkit.kernel.entries import Encoder, encode_use, standard_target, with_header
 from iptkit.kernel.errors import KernelError
 from iptkit.kernel.ipset import set_index
 from iptkit.kernel.libiptc import Handle
 from iptkit.kernel.live import bare_table, live_table
 from iptkit.kernel.lock import DEFAULT_INTERVAL, XtablesLock
-from iptkit.kernel.readback import difference, marks_of, policies_of
-from iptkit.ruleset.model import Chain, Ruleset
+from iptkit.kernel.readback import Marks, digest_of, marks_of, policies_of, policy_places
+from iptkit.ruleset.model import Ruleset, Table
 from iptkit.ruleset.steps import (
     Append,
     CreateChain,
@@ -40,14 +42,15 @@ from iptkit.ruleset.steps import (
 from iptkit.values.faults import BadValue
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from iptkit.extensions.spec import Extension
+    from iptkit.kernel.block import Block
     from iptkit.kernel.live import LiveTable
-    from iptkit.kernel.plan import Plan, TablePlan
+    from iptkit.kernel.plan import Plan
     from iptkit.kernel.sockopt import TableImage
     from iptkit.ruleset.binding import Binder, Bound
-    from iptkit.ruleset.model import Counters, Rule, Table
+    from iptkit.ruleset.model import Chain, Counters, Rule
     from iptkit.ruleset.steps import Step
     from iptkit.values.context import Family
 
@@ -99,54 +102,80 @@ class LegacyBackend:
                 gc.enable()
 
     def _commit_all(self, plan: Plan, per_table: bool, keep: bool) -> None:
-        encoder = Encoder(self.family, Machine(plan).encode)
+        encoder = Encoder(self.family, Machine(plan).encode, keep=keep)
         for name in plan.used:
             sockopt.table_info(self.family, name, create=True)
-        undo = None if per_table else _Undo(plan)
+        before = _Before(plan)
         done = []
         for table in plan.tables:
             try:
                 done.append(table.name)
-                self._commit(table, plan.before.tables.get(table.name), encoder, keep)
+                old = plan.before.tables.get(table.name) or Table.fresh(table.name)
+                if table.steps is None:
+                    self._replace(table.table, old, before.images.get(table.name), encoder, keep)
+                else:
+                    self._edit(table.table, old, table.steps, encoder)
             except BaseException as error:
                 # An interrupt, too, must leave no half of the tables changed.
-                failed = undo.run(done) if undo else ""
+                failed = "" if per_table else before.bring_back(done)
                 if isinstance(error, KernelError):
                     raise _failure(error, table.name, failed) from error
                 raise
 
-    def _commit(self, plan: TablePlan, before: Table | None, encoder: Encoder, keep: bool) -> None:
-        name = plan.name
+    def _replace(
+        self, table: Table, old: Table, image: TableImage | None, encoder: Encoder, keep: bool
+    ) -> None:
+        name = table.name
+        valid_hooks = sockopt.table_info(self.family, name, create=True).valid_hooks
+        feed = _Feed(keep)
+        try:
+            block = build(table, valid_hooks, encoder, feed.each)
+        except (BadValue, KernelError) as error:
+            raise CommitError(str(error), line=feed.rule.line.number if feed.rule else 0) from error
+        digest = digest_of(block.image)
+        replaced = sockopt.replace_table(block.image)
+        if image is not None:
+            _keep_policies(block, table, old, image, memoryview(replaced).cast("Q"))
+        sockopt.add_counters(self.family, name, block.counters.tobytes())
+        policies = _policies_in(block, table)
+        del block  # room for the one that is read
+        found = sockopt.read_table(self.family, name)
+        self._check_policies(policies, found)
+        if digest_of(found) != digest:
+            raise CommitError("read back, it is not what was written")
+
+    def _edit(self, table: Table, old: Table, path: tuple[Step, ...], encoder: Encoder) -> None:
+        name = table.name
         live = self._live.get(name)
         with Handle(self.family, name) as handle:
-            policies = _policies(handle, plan.table, before)
-            if plan.steps is None:
-                expected = _replace(handle, plan.table, encoder, keep)
-            else:
-                expected = _follow(handle, plan.table, plan.steps, live, encoder)
-                if live is not None:
-                    self._check_unchanged(name, live)
+            policies = _policies(handle, table, old)
+            expected = _follow(handle, table, path, live, encoder)
+            if live is not None:
+                self._check_unchanged(name, live)
             for chain, (policy, count) in policies.items():
                 handle.set_policy(chain, policy, count)
             handle.commit()
-        image = sockopt.read_table(self.family, name)
-        where = difference(expected, marks_of(image))
+        found = sockopt.read_table(self.family, name)
+        self._check_policies(policies, found)
+        where = expected.difference(marks_of(found))
         if where is not None:
-            raise CommitError(f"read back, {_place(*where)} is not what was written", name)
-        for chain, (policy, count) in policies_of(image).items():
+            raise CommitError(f"read back, {_place(*where)} is not what was written")
+
+    def _check_policies(self, policies: Mapping[str, tuple[str, Counters]], found: TableImage) -> None:
+        for chain, (policy, count) in policies_of(found).items():
             # Packets go on being counted.
             if policy != policies[chain][0] or count < policies[chain][1]:
-                raise CommitError(f"read back, the policy of {chain} is not what was written", name)
+                raise CommitError(f"read back, the policy of {chain} is not what was written")
 
     def _check_unchanged(self, name: str, live: LiveTable) -> None:
         """libiptc notices that somebody else changed the table only where the number of rules changed."""
         image = sockopt.read_table(self.family, name)
-        where = difference(live.marks, marks_of(image))
+        where = live.marks.difference(marks_of(image))
         if where is not None:
-            raise CommitError(f"{_place(*where)} was changed by somebody else meanwhile", name)
+            raise CommitError(f"{_place(*where)} was changed by somebody else meanwhile")
         for chain, (policy, _) in policies_of(image).items():
             if policy != live.table.chains[chain].policy:
-                raise CommitError(f"the policy of {chain} was changed by somebody else meanwhile", name)
+                raise CommitError(f"the policy of {chain} was changed by somebody else meanwhile")
 
 
 def _place(chain: str, number: int) -> str:
@@ -163,36 +192,57 @@ def _failure(error: KernelError, table: str, undone: str) -> CommitError:
     return CommitError(text, table, error.errno, getattr(error, "line", 0))
 
 
-def _policies(handle: Handle, table: Table, before: Table | None) -> dict[str, tuple[str, Counters]]:
+def _policies(handle: Handle, table: Table, old: Table) -> dict[str, tuple[str, Counters]]:
     """The policy of each built-in chain: as planned, or, where the plan leaves it alone, with live counters.
 
     All have to be written: libiptc zeroes the counters of those that are not.
     """
     out = {}
     for chain in table.chains.values():
-        if chain.policy is None:
-            continue
-        old = Chain(chain.name, "ACCEPT") if before is None else before.chains[chain.name]
-        count = chain.counters
-        if (chain.policy, count) == (old.policy, old.counters):
-            found = handle.get_policy(chain.name)
-            if found is not None:
-                count = found[1:]
-        out[chain.name] = chain.policy, count
+        if chain.policy is not None:
+            live = handle.get_policy(chain.name)
+            count = live[1:] if live and _untouched(chain, old) else chain.counters
+            out[chain.name] = chain.policy, count
     return out
 
 
+def _untouched(chain: Chain, old: Table) -> bool:
+    before = old.chains[chain.name]
+    return (chain.policy, chain.counters) == (before.policy, before.counters)
+
+
+def _keep_policies(block: Block, table: Table, old: Table, image: TableImage, replaced: memoryview) -> None:
+    """Give policies that the plan leaves alone the counters they had when the table was replaced."""
+    places = policy_places(image)
+    if len(replaced) != 2 * image.num_entries:
+        return  # somebody replaced the table meanwhile; their counters are not those of these chains
+    for name, to in block.policies.items():
+        if _untouched(table.chains[name], old):
+            at = 2 * places[name]
+            block.counters[2 * to : 2 * to + 2] = array("Q", replaced[at : at + 2])
+
+
+def _policies_in(block: Block, table: Table) -> dict[str, tuple[str, Counters]]:
+    return {
+        name: (table.chains[name].policy or "", (block.counters[2 * at], block.counters[2 * at + 1]))
+        for name, at in block.policies.items()
+    }
+
+
 class _Feed:
-    """Hands out rules and remembers which was last."""
+    """Hands out rules and remembers which was last.
 
-    __slots__ = ("rule",)
+    Without `keep` they leave their list, and with it memory, as they go.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("keep", "rule")
+
+    def __init__(self, keep: bool) -> None:
+        self.keep = keep
         self.rule: Rule | None = None
 
-    def each(self, rules: list[Rule], keep: bool) -> Iterator[Rule]:
-        """The rules; without `keep` they leave the list, and with it memory, as they go."""
-        if keep:
+    def each(self, rules: list[Rule]) -> Iterator[Rule]:
+        if self.keep:
             for self.rule in rules:
                 yield self.rule
             return
@@ -202,35 +252,20 @@ class _Feed:
             yield self.rule
 
 
-def _append(handle: Handle, encoder: Encoder, chain: str, rules: list[Rule], keep: bool) -> array[int]:
-    """Append rules to a chain; returns their marks.  Raises CommitError for one that cannot be encoded."""
+def _append(handle: Handle, encoder: Encoder, chain: str, rules: list[Rule]) -> array[int]:
+    """Append rules to a chain; returns their marks.  Raises CommitError for one that does not go in."""
     marks = array("q")
-    feed = _Feed()
+    feed = _Feed(True)
     try:
-        handle.append_entries(chain, encoder.entries(feed.each(rules, keep), marks))
+        handle.append_entries(chain, encoder.entries(feed.each(rules), marks))
     except (BadValue, KernelError) as error:
         raise CommitError(str(error), line=feed.rule.line.number if feed.rule else 0) from error
     return marks
 
 
-def _replace(handle: Handle, table: Table, encoder: Encoder, keep: bool) -> dict[str, array[int]]:
-    """Fill a table anew; returns the marks of its rules."""
-    existing = handle.chains()
-    for name in existing:
-        handle.flush_entries(name)
-    for name in existing:
-        if not handle.builtin(name):
-            handle.delete_chain(name)
-    chains = table.saved_chains()
-    for chain in chains:
-        if not chain.builtin:
-            handle.create_chain(chain.name)
-    return {chain.name: _append(handle, encoder, chain.name, chain.rules, keep) for chain in chains}
-
-
 def _follow(
     handle: Handle, table: Table, path: tuple[Step, ...], live: LiveTable | None, encoder: Encoder
-) -> dict[str, array[int]]:
+) -> Marks:
     """Take the steps of a plan; returns the marks of all rules of the table as it is then to be."""
     fresh: dict[int, int] = {}
     at = 0
@@ -243,7 +278,8 @@ def _follow(
                 while at < len(path) and isinstance(follow := path[at], Append) and follow.chain == chain:
                     rules.append(follow.rule)
                     at += 1
-                fresh.update(zip(map(id, rules), _append(handle, encoder, chain, rules, True), strict=True))
+                marks = _append(handle, encoder, chain, rules)
+                fresh.update(zip(map(id, rules), marks, strict=True))
             case Insert(chain, position, rule):
                 handle.insert_entry(chain, _entry(encoder, rule), position)
             case Replace(chain, position, rule):
@@ -277,7 +313,11 @@ def _follow(
             return hash(front + standard_target(rule.renamed))
         return encoder.mark(rule)
 
-    return {chain.name: array("q", map(mark, chain.rules)) for chain in table.chains.values()}
+    out = Marks()
+    for each in table.saved_chains():
+        out.marks.extend(map(mark, each.rules))
+        out.end_chain(each.name)
+    return out
 
 
 def _entry(encoder: Encoder, rule: Rule) -> bytes:
@@ -287,7 +327,7 @@ def _entry(encoder: Encoder, rule: Rule) -> bytes:
         raise CommitError(str(error), line=rule.line.number) from error
 
 
-class _Undo:
+class _Before:
     """What the tables of a plan were, and how to make them that again."""
 
     def __init__(self, plan: Plan) -> None:
@@ -299,8 +339,8 @@ class _Undo:
             if table.name in present
         }
 
-    def run(self, names: list[str]) -> str:
-        """Bring these tables back.  Returns what went wrong, "" if nothing did."""
+    def bring_back(self, names: list[str]) -> str:
+        """Write these tables back.  Returns what went wrong, "" if nothing did."""
         failures = []
         present = sockopt.table_names(self.family)
         for name in reversed(names):
@@ -347,7 +387,8 @@ class Machine:
 
 
 def _asks(bound: Bound) -> bool:
-    placed = (*bound.matches, bound.target)
+    part = bound.later[0] if bound.later else bound
+    placed = (*part.matches, part.target)
     return bool(bound.opaque) or any(p is not None and issubclass(p.segment.cls, SetUse) for p in placed)
 
 

@@ -28,9 +28,8 @@ from iptkit.syntax.parser import parse
 from iptkit.text.source import Source
 
 if TYPE_CHECKING:
-    from array import array
-
     from iptkit.extensions.spec import Extension, Match, Target
+    from iptkit.kernel.readback import Marks
     from iptkit.kernel.sockopt import TableImage
     from iptkit.ruleset.binding import Binder
     from iptkit.ruleset.model import Counters
@@ -80,14 +79,14 @@ class KeptRule(Rule):
 class LiveTable(NamedTuple):
     """A table with its rules.
 
-    `marks` has those of its entries by chain, `by_line` by the id() of the
+    `marks` are those of its entries; `by_line` has them by the id() of the
     rules' lines, which a rule keeps when it is zeroed or its jump renamed.
     `unknown` are the entries, less counters and target, of the rules that iptkit
     cannot encode.
     """
 
     table: Table
-    marks: dict[str, array[int]]
+    marks: Marks
     by_line: dict[int, int]
     unknown: dict[int, bytes]
 
@@ -138,10 +137,11 @@ class _Reading:
         table = bare_table(image)
         by_line: dict[int, int] = {}
         unknown: dict[int, bytes] = {}
+        by_chain = marks.chains()
         for name, entries in found.items():
             chain = read.chains.get(name)
             by_number = {} if chain is None else {rule.line.number: rule for rule in chain.rules}
-            for entry, mark in zip(entries, marks[name], strict=True):
+            for entry, mark in zip(entries, by_chain[name], strict=True):
                 rule = by_number.get(entry.number)
                 if rule is None or (entry.identity is not None and rule.identity() != entry.identity):
                     line = RuleLine(entry.number, entry.text, None, None, [])

@@ -16,8 +16,6 @@ from iptkit.kernel.entries import standard_target
 from iptkit.kernel.sockopt import HOOK_NAMES, VERDICT_NAMES, TableError, chain_spans
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from iptkit.kernel.sockopt import TableImage
     from iptkit.ruleset.model import Counters
 
@@ -26,7 +24,49 @@ _VERDICT = struct.Struct("@i")
 _NAME_AT, _DATA_AT = 2, 32  # in struct xt_entry_target
 
 
-def marks_of(image: TableImage) -> dict[str, array[int]]:
+class Marks:
+    """The marks of a table's rules, chain after chain.
+
+    `names` are the chains in order, `ends` where the marks of each end in
+    `marks`.  One array, since an object for each of 40,000 chains is a lot.
+    """
+
+    __slots__ = ("ends", "marks", "names")
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.ends: array[int] = array("q")
+        self.marks: array[int] = array("q")
+
+    def end_chain(self, name: str) -> None:
+        """The marks added since the last call are those of this chain."""
+        self.names.append(name)
+        self.ends.append(len(self.marks))
+
+    def chains(self) -> dict[str, array[int]]:
+        """The marks of each chain."""
+        starts = [0, *self.ends]
+        return {
+            name: self.marks[start:end]
+            for name, start, end in zip(self.names, starts, self.ends, strict=False)
+        }
+
+    def difference(self, found: Marks) -> tuple[str, int] | None:
+        """The first place where `found` differs: a chain, and a rule of it from 1; 0 for the chain itself."""
+        if (self.marks, self.names, self.ends) == (found.marks, found.names, found.ends):
+            return None
+        wanted_chains, found_chains = self.chains(), found.chains()
+        for chain in (*wanted_chains, *found_chains):
+            wanted, got = wanted_chains.get(chain), found_chains.get(chain)
+            if wanted is None or got is None:
+                return chain, 0
+            if wanted != got:
+                common = min(len(wanted), len(got))
+                return chain, next((n for n in range(common) if wanted[n] != got[n]), common) + 1
+        return None
+
+
+def marks_of(image: TableImage) -> Marks:
     """The marks of the rules of each chain: built-in chains first, then the user's in the kernel's order.
 
     Raises TableError where the table is not made as tables are.
@@ -41,10 +81,9 @@ def marks_of(image: TableImage) -> dict[str, array[int]]:
     spans = chain_spans(image)
     chain_at = {span.first: span.name for span in spans}
     standard: dict[str, bytes] = {}
-    marks: dict[str, array[int]] = {}
+    marks = Marks()
+    add = marks.marks.append
     for name, at, last, _ in spans:
-        chain = marks[name] = array("q")
-        add = chain.append
         while at < last:
             target_at, length = unpack_sizes(blob, at + sizes_at)
             target_at += at
@@ -61,7 +100,44 @@ def marks_of(image: TableImage) -> dict[str, array[int]]:
                 tail = standard.get(to) or standard.setdefault(to, standard_target(to))
             add(hash(join((blob[at : at + front], blob[at + size : target_at], tail))))
             at += length  # noqa: PLW2901  # walks from the span's first entry to its last
+        marks.end_chain(name)
     return marks
+
+
+def digest_of(image: TableImage) -> bytes:
+    """A digest of a table, counters and comefrom aside, which are set to zero in the image."""
+    from hashlib import blake2b
+
+    blob, layout = image.blob, image.layout
+    start = layout.counters_at - (8 if image.family == 6 else 4)
+    size, sizes_at = layout.size, layout.target_offset_at
+    blank = bytes(size - start)
+    unpack_sizes = _OFFSETS.unpack_from
+    at, end = 0, len(blob)
+    while at < end:
+        blob[at + start : at + size] = blank
+        length = unpack_sizes(blob, at + sizes_at)[1]
+        if length <= size:
+            raise TableError(f"table {image.name} has a malformed entry at offset {at}")
+        at += length
+    found = blake2b(blob)
+    hooks = [(hook, image.hook_entry[hook], image.underflow[hook]) for hook in image.hooks()]
+    found.update(repr((image.num_entries, hooks)).encode())
+    return found.digest()
+
+
+def policy_places(image: TableImage) -> dict[str, int]:
+    """Which of the table's entries, counted from 0, are the policies of its built-in chains."""
+    wanted = {image.underflow[hook]: HOOK_NAMES[hook] for hook in image.hooks()}
+    found: dict[str, int] = {}
+    blob, sizes_at = image.blob, image.layout.target_offset_at
+    at = number = 0
+    while len(found) < len(wanted):
+        if at in wanted:
+            found[wanted[at]] = number
+        at += _OFFSETS.unpack_from(blob, at + sizes_at)[1]
+        number += 1
+    return found
 
 
 def policies_of(image: TableImage) -> dict[str, tuple[str, Counters]]:
@@ -75,15 +151,3 @@ def policies_of(image: TableImage) -> dict[str, tuple[str, Counters]]:
             raise TableError(f"table {image.name}: chain {HOOK_NAMES[hook]} has no policy")
         found[HOOK_NAMES[hook]] = VERDICT_NAMES[verdict], layout.counters(entry)
     return found
-
-
-def difference(expected: Mapping[str, array[int]], found: Mapping[str, array[int]]) -> tuple[str, int] | None:
-    """The first place where two tables differ: a chain, and a rule of it from 1; 0 for the chain itself."""
-    for chain in (*expected, *found):
-        if chain not in expected or chain not in found:
-            return chain, 0
-        wanted, got = expected[chain], found[chain]
-        if wanted != got:
-            common = min(len(wanted), len(got))
-            return chain, next((n for n in range(common) if wanted[n] != got[n]), common) + 1
-    return None

@@ -62,7 +62,8 @@ _ERROR_NAME = 30  # XT_FUNCTION_MAXNAMELEN
 
 # The block is preceded by room for the longest header, so that the same memory serves
 # to read entries and to write them: a block of 100,000 rules is some 60 MB.
-_HEADROOM = max(_GET.size, _REPLACE.size)
+HEADROOM = max(_GET.size, _REPLACE.size)
+"""Bytes before the block in the memory of a `TableImage`."""
 
 _RETRIES = 20
 
@@ -274,8 +275,34 @@ class TableImage:
         self.blob[:] = blob
 
     def _reserve(self, size: int) -> None:
-        self._memory = bytearray(_HEADROOM + size)
-        self.blob = memoryview(self._memory)[_HEADROOM:]
+        self._memory = bytearray(HEADROOM + size)
+        self.blob = memoryview(self._memory)[HEADROOM:]
+
+    @classmethod
+    def over(
+        cls,
+        family: Family,
+        name: str,
+        memory: bytearray,
+        *,
+        valid_hooks: int,
+        hook_entry: tuple[int, ...],
+        underflow: tuple[int, ...],
+        num_entries: int,
+    ) -> TableImage:
+        """An image whose block is `memory`, from HEADROOM on; nothing is copied."""
+        image = cls(
+            family,
+            name,
+            valid_hooks=valid_hooks,
+            hook_entry=hook_entry,
+            underflow=underflow,
+            num_entries=num_entries,
+            blob=b"",
+        )
+        image._memory = memory
+        image.blob = memoryview(memory)[HEADROOM:]
+        return image
 
     @classmethod
     def allocate(cls, family: Family, info: TableInfo) -> TableImage:
@@ -408,7 +435,7 @@ def read_table(family: Family, name: str, *, create: bool = False) -> TableImage
     if not create:
         _require(family, name)
     protocol = _PROTOCOLS[family]
-    start = _HEADROOM - _GET.size
+    start = HEADROOM - _GET.size
     with _open(protocol) as sock:
         info = _info(sock, protocol, name)
         for _ in range(_RETRIES):
@@ -436,15 +463,23 @@ def write_table(image: TableImage, counters: bool | bytes | bytearray | memoryvi
     form.  A table that is not loaded is created.  Raises `TableError`; when the
     counters alone failed, the message says so and the new entries are live.
     """
-    protocol = _PROTOCOLS[image.family]
-    name = _table_name(image.name)
     if counters is True:
         values: bytes | bytearray | memoryview | None = counters_of(image)
     else:
         values = counters or None
     if values is not None and len(values) != image.num_entries * _COUNTERS.size:
         raise ValueError("one pair of counters per entry is needed")
-    start = _HEADROOM - _REPLACE.size
+    replaced = replace_table(image)
+    if values is not None:
+        add_counters(image.family, image.name, values)
+    return replaced
+
+
+def replace_table(image: TableImage) -> bytearray:
+    """The first half of `write_table`: the entries, which all count from zero."""
+    protocol = _PROTOCOLS[image.family]
+    name = _table_name(image.name)
+    start = HEADROOM - _REPLACE.size
     with _open(protocol) as sock:
         for _ in range(_RETRIES):
             live = _info(sock, protocol, image.name)
@@ -464,17 +499,21 @@ def write_table(image: TableImage, counters: bool | bytes | bytearray | memoryvi
             number = _set(sock, protocol.level, _SO_REPLACE, image._memory, start)
             if number != errno.EAGAIN:
                 break
-        if number:
-            raise _failure(protocol, "replace", image.name, number)
-        if values is not None:
-            memory = bytearray(_ADD.size + len(values))
-            _ADD.pack_into(memory, 0, name, image.num_entries)
-            memory[_ADD.size :] = values
-            number = _set(sock, protocol.level, _SO_ADD_COUNTERS, memory)
-            if number:
-                doing = "restore the counters (the rules are in place) of"
-                raise _failure(protocol, doing, image.name, number)
+    if number:
+        raise _failure(protocol, "replace", image.name, number)
     return replaced
+
+
+def add_counters(family: Family, name: str, values: bytes | bytearray | memoryview) -> None:
+    """The second half of `write_table`: add to the counters of each entry; `values` as there."""
+    protocol = _PROTOCOLS[family]
+    memory = bytearray(_ADD.size + len(values))
+    _ADD.pack_into(memory, 0, _table_name(name), len(values) // _COUNTERS.size)
+    memory[_ADD.size :] = values
+    with _open(protocol) as sock:
+        number = _set(sock, protocol.level, _SO_ADD_COUNTERS, memory)
+    if number:
+        raise _failure(protocol, "restore the counters (the rules are in place) of", name, number)
 
 
 def entries(image: TableImage) -> Iterator[tuple[int, memoryview]]:

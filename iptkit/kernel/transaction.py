@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from iptkit.kernel.plan import make_plan
 from iptkit.ruleset.interpret import interpret
-from iptkit.syntax.parser import parse
+from iptkit.syntax.parser import Parser, parse
 
 if TYPE_CHECKING:
     from iptkit.kernel.backend import Backend
@@ -48,7 +48,8 @@ def restore(
     chains of its outcome are empty.  Raises KernelError (a CommitError or
     LockBusy for instance) where the backend fails.
     """
-    document = parse(source)
+    # The process's own parser remembers the shapes it met, for the next text.
+    document = parse(source) if keep else Parser().parse(source)
     with backend.lock():
         before = backend.state(binder, rules=noflush or test)
         outcome = interpret(document, binder, base=before, noflush=noflush, counters=counters, table=table)

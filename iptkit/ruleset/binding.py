@@ -226,6 +226,12 @@ class Segment:
             self._memo[key] = found
         return found
 
+    def take(self, key: Any, context: Context) -> Extension:
+        """`use`, and forget it."""
+        found = self.use(key, context)
+        del self._memo[key]
+        return found
+
     def given(self, values: tuple[Any, ...], context: Context) -> dict[str, Given]:
         out: dict[str, Given] = {}
         for place, (option, refs, inverted, _) in enumerate(self.fields):
