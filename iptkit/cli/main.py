@@ -11,13 +11,14 @@ from iptkit import __version__
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# command -> one line of help; its module is iptkit.cli.NAME, its click command `command` there
+# command -> one line of help; its module is iptkit.cli.NAME (- as _), its click command `command` there
 COMMANDS = {
     "restore": "load a ruleset into the kernel, all of it or nothing",
     "save": "print the rules in use, as iptables-save does",
     "fmt": "print the canonical form, as the kernel would save it",
     "lint": "what will not load, what does not do what it says, what could be better",
     "rule": "what a check of lint means",
+    "help-extension": "what a match or target does, and its options",
     "diff": "what differs between two rulesets, rule by rule",
     "parse": "print the syntax tree, or the file back",
 }
@@ -34,7 +35,7 @@ class _Commands(click.Group):
             return None
         import importlib
 
-        found: click.Command = importlib.import_module(f"iptkit.cli.{cmd_name}").command
+        found: click.Command = importlib.import_module(f"iptkit.cli.{cmd_name.replace('-', '_')}").command
         return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

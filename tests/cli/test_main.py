@@ -59,7 +59,7 @@ def python(code: str, *arguments: str) -> str:
 def test_help_lists_every_command(iptkit: Callable[..., Ended]) -> None:
     shown = iptkit("--help")
     assert shown.status == 0
-    assert re.findall(r"^  ([a-z]+)  ", shown.out, re.M) == list(COMMANDS)
+    assert re.findall(r"^  ([a-z][a-z-]*)  ", shown.out, re.M) == list(COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
