@@ -200,7 +200,7 @@ class Segment:
         self._template = self._simple()
 
     def _simple(self) -> tuple[int, list[None], int] | None:
-        """For a use with one option that is kept as it is written: its place, blank values, what is inverted."""
+        """For a use with one option that is kept as written: its place, blank values, what is inverted."""
         if self.cls.settles() or len(self.fields) != 1 or self.holes != 1:
             return None
         option, refs, inverted, _ = self.fields[0]

@@ -220,7 +220,7 @@ class Composer:
             return None
         out.jumps = out.jump if out.target is None else None
         refs = out.lists if out.jumps is None else (*out.lists, out.jumps)
-        out.appends = all([ref.__class__ is int for ref in refs])
+        out.appends = all(ref.__class__ is int for ref in refs)
         return out
 
     def _place(self, out: Bound, uses: list[tuple[_Piece, int, int, int, bool]]) -> bool:

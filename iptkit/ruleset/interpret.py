@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import gc
 import re
+from collections import defaultdict
 from operator import getitem
 from typing import TYPE_CHECKING, Any
 
-from iptkit.extensions.core import BUILTIN_CHAINS, CHAIN_NAME_LIMIT, VERDICTS, Jump, Verdict
-from iptkit.extensions.registry import TARGETS
+from iptkit.extensions.core import BUILTIN_CHAINS, CHAIN_NAME_LIMIT, NETWORKS, VERDICTS, Jump, Verdict
+from iptkit.extensions.registry import TARGETS, find_target
 from iptkit.extensions.spec import HOOKS
-from iptkit.ruleset.binding import RULE_COMMANDS, Fault, SegmentFault, did_you_mean
+from iptkit.ruleset.binding import RULE_COMMANDS, Fault, Memo, SegmentFault, did_you_mean
 from iptkit.ruleset.model import NO_COUNTERS, BrokenRule, Chain, Rule, Ruleset, Table
 from iptkit.ruleset.steps import (
     Append,
@@ -39,7 +40,7 @@ from iptkit.text.diagnostic import BOTH, Diagnostic, Severity, Span
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from iptkit.ruleset.binding import Binder, Bound, Placed, Ref
+    from iptkit.ruleset.binding import Binder, Bound, Placed, Ref, Segment
     from iptkit.ruleset.model import Counters
     from iptkit.ruleset.steps import Step
     from iptkit.syntax.document import Document, Line
@@ -106,7 +107,10 @@ def interpret(
     enabled = gc.isenabled()
     gc.disable()  # nothing here makes cycles, and there may be 100,000 rules
     try:
-        return _Interpreter(document, binder, base, noflush, counters, table).run()
+        try:
+            return _Interpreter(document, binder, base, noflush, counters, table, trusting=True).run()
+        except _NotPlain:
+            return _Interpreter(document, binder, base, noflush, counters, table).run()
     finally:
         if enabled:
             gc.enable()
@@ -117,7 +121,20 @@ class _Refused(Exception):  # control flow: the line is refused for this fault
         self.fault = fault
 
 
+class _NotPlain(Exception):
+    """A value is bad, or a list: the document has to be run line by line."""
+
+
 class _Interpreter:
+    """One run of a document.
+
+    Nearly all lines of nearly all files are good appends.  A trusting run adds
+    such rules without looking at their values, and afterwards looks at the
+    distinct values of the whole file, all of one type together; if one is bad
+    or means more than one rule, it raises _NotPlain, and a second run that
+    trusts nothing finds out what to say and where.
+    """
+
     def __init__(
         self,
         document: Document,
@@ -126,7 +143,12 @@ class _Interpreter:
         noflush: bool,
         counters: bool,
         only: str | None,
+        *,
+        trusting: bool = False,
     ) -> None:
+        self.trusting = trusting
+        self.unseen: dict[Bound, list[list[str]]] = defaultdict(list)  # values not looked at yet
+        self.goals: tuple[set[str], set[str]] = (set(), set())  # names that -j, and -g, may take here
         self.document = document
         self.binder = binder
         self.noflush = noflush
@@ -143,7 +165,7 @@ class _Interpreter:
 
     def run(self) -> Outcome:
         out = self.out
-        append = self._append
+        append = self._append_trusting if self.trusting else self._append
         for line in self.document.lines:
             kind = line.__class__
             if kind is RuleLine:
@@ -173,6 +195,7 @@ class _Interpreter:
                 line.number + 1,
             )
             self._leave()
+        self._look()
         if not out.status:
             out.partial = out.ruleset
         return out
@@ -294,6 +317,7 @@ class _Interpreter:
         self._hide()
 
     def _hide(self) -> None:
+        self.goals = (set(), set())
         self.hidden = frozenset(name for name in self.chains if name in TARGETS)
 
     def _leave(self) -> None:
@@ -440,6 +464,92 @@ class _Interpreter:
             self._step(Append(chain.name, rule))
         return True
 
+    def _append_trusting(self, line: RuleLine) -> bool:
+        """As _append, with the values left for _look."""
+        shape = line.shape
+        if shape is None or self.hidden:
+            return False
+        binder = self.binder
+        bound = binder.known.get(shape) or binder.bound(shape)
+        if not bound.appends:
+            return False
+        raws = line.values
+        chain = self.chains.get(raws[bound.chain])  # type: ignore[index]  # holes all, or it would not be `appends`
+        if chain is None:
+            return False
+        jump = bound.jumps
+        if jump is not None:
+            goal = raws[jump]  # type: ignore[index]
+            goals = self.goals[bound.goto]
+            if goal not in goals:
+                if not self._may_go(goal, bound):
+                    return False
+                goals.add(goal)
+        if bound.hooked and chain.name in HOOKS and self._misplaced(bound, (), chain.name):
+            return False
+        counters = NO_COUNTERS
+        if bound.counters is not None:
+            return False
+        if self.counters and line.counters is not None:
+            try:
+                counters = self._rule_counters(line, bound, ())
+            except _Refused:
+                return False
+        self.unseen[bound].append(raws)
+        rule = Rule(binder, line, bound, None, counters)
+        chain.rules.append(rule)
+        if self.noflush:
+            self._step(Append(chain.name, rule))
+        return True
+
+    def _may_go(self, goal: str, bound: Bound) -> bool:
+        """May a rule of this table go there?  `goal` is a raw word; quoted ones are left to the careful way."""
+        to = self.chains.get(goal)
+        if to is not None:
+            return to.policy is None
+        return not bound.goto and (
+            (goal in VERDICTS and not (goal == "DROP" and self._is_nat()))
+            or find_target(goal, self.binder.family) is not None
+        )
+
+    def _look(self) -> None:
+        """Look at the values that a trusting run passed by.  Raises _NotPlain."""
+        if not self.unseen:
+            return
+        pools: dict[int, tuple[Memo, set[str]]] = {}
+        uses: dict[tuple[int, ...], tuple[Segment, tuple[Any, ...], set[tuple[str, ...]]]] = {}
+        for bound, rows in self.unseen.items():
+            memos = bound.memos
+            columns = list(zip(*rows, strict=True))
+            for memo, column in zip(memos, columns, strict=True):
+                if memo.__class__ is Memo:
+                    pool = pools.get(id(memo))
+                    if pool is None:
+                        pool = pools[id(memo)] = (memo, set())
+                    pool[1].update(column)
+            for placed in bound.reading:
+                of = tuple([memos[hole] for hole in placed.holes])
+                key = (id(placed.segment), *map(id, of))
+                known = uses.get(key)
+                if known is None:
+                    known = uses[key] = (placed.segment, of, set())
+                known[2].update(zip(*[columns[hole] for hole in placed.holes], strict=True) if of else [()])
+        self.unseen.clear()
+        context = self.binder.context
+        try:
+            for memo, raws in pools.values():
+                lists = memo.type is NETWORKS
+                for raw in raws:
+                    value = memo[raw]
+                    if lists and len(value) != 1:
+                        raise _NotPlain
+            for segment, of, keys in uses.values():
+                for words in keys:
+                    values = tuple(map(getitem, of, words))
+                    segment.use(values[0] if len(values) == 1 else values, context)
+        except ValueError:
+            raise _NotPlain from None
+
     def _is_nat(self) -> bool:
         return self.section is not None and self.section.table.name == "nat"
 
@@ -473,6 +583,7 @@ class _Interpreter:
 
     def _rule_line(self, line: RuleLine) -> None:
         """Any line of words, in full."""
+        self._look()  # what it does may depend on what the rules before it say
         if self.section is None:
             if not self.skipping:
                 self._outside_rule(line)

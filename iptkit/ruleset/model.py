@@ -7,6 +7,7 @@ somebody asks.
 
 from __future__ import annotations
 
+from operator import getitem
 from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.core import BUILTIN_CHAINS, Conditions, Jump, Verdict
@@ -34,14 +35,14 @@ class Rule:
     `renamed` is the new name of the chain it jumps to, where -E gave it one.
     """
 
-    __slots__ = ("_binder", "bound", "counters", "line", "pick", "renamed", "values")
+    __slots__ = ("_binder", "_values", "bound", "counters", "line", "pick", "renamed")
 
     def __init__(
         self,
         binder: Binder,
         line: RuleLine,
         bound: Bound,
-        values: tuple[Any, ...],
+        values: tuple[Any, ...] | None,
         counters: Counters,
         pick: int = 0,
         renamed: str | None = None,
@@ -49,18 +50,26 @@ class Rule:
         self._binder = binder
         self.line = line
         self.bound = bound
-        self.values = values
+        self._values = values
         self.counters = counters
         self.pick = pick
         self.renamed = renamed
 
+    @property
+    def values(self) -> tuple[Any, ...]:
+        """What the words of the line say, in the order of its shape's holes."""
+        values = self._values
+        if values is None:
+            values = self._values = tuple(map(getitem, self.bound.memos, self.line.values))
+        return values
+
     def counting(self, counters: Counters) -> Rule:
         """The same rule with other counters."""
-        return Rule(self._binder, self.line, self.bound, self.values, counters, self.pick, self.renamed)
+        return Rule(self._binder, self.line, self.bound, self._values, counters, self.pick, self.renamed)
 
     def jumping_to(self, chain: str) -> Rule:
         """The same rule after the chain it jumps to was renamed."""
-        return Rule(self._binder, self.line, self.bound, self.values, self.counters, self.pick, chain)
+        return Rule(self._binder, self.line, self.bound, self._values, self.counters, self.pick, chain)
 
     # Every property is worked out anew: 100,000 rules are kept, few are asked.
 

@@ -19,7 +19,7 @@ CASES = sorted(p.name for p in DATA.iterdir()) if DATA.is_dir() else []
 ON_PURPOSE = {
     "args-ipv4": "iptkit restore takes -4 and -6",
     "args-dash-file": "- is standard input",
-    "policy-dash-builtin-c": "libiptc 1.8.9 zeroes the counters of policies that a file does not set; iptkit keeps them",
+    "policy-dash-builtin-c": "libiptc zeroes the counters of policies a file does not set; iptkit keeps them",
     "table-only-policy-kept": "as policy-dash-builtin-c",
     "quotes-unbalanced": "what it saves spans two lines and cannot be read back, by the real tool neither",
 }
