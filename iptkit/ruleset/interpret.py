@@ -503,7 +503,7 @@ class _Interpreter:
         return True
 
     def _may_go(self, goal: str, bound: Bound) -> bool:
-        """May a rule of this table go there?  `goal` is a raw word; quoted ones are left to the careful way."""
+        """May a rule of this table go there?  `goal` is a raw word; the careful way has the quoted ones."""
         to = self.chains.get(goal)
         if to is not None:
             return to.policy is None
