@@ -110,7 +110,7 @@ def test_programs(tmp_path: Path) -> None:
             timeout=60,
         )
         assert not ended.stderr
-        printed = "".join(f"{line}\n" for line in re.findall(r"#> (.*)", program))
+        printed = "".join(f"{line}\n" for line in re.findall(r"# prints: (.*)", program))
         assert ended.stdout == printed
 
 
