@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from extensions.cases import Case, files, read
 
 from iptkit import api
 from iptkit.extensions.spec import Extension
 from iptkit.kernel import sockopt
 from iptkit.kernel.entries import Decoder, encode_use
+from tests.extensions.cases import Case, files, read
 
 if TYPE_CHECKING:
     from iptkit.ruleset.model import Rule
