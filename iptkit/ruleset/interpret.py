@@ -98,19 +98,24 @@ def interpret(
     noflush: bool = False,
     counters: bool = False,
     table: str | None = None,
+    backend: str = "legacy",
 ) -> Outcome:
     """Run a document on a base state (empty if None).
 
     `noflush`, `counters` and `table` are the options -n, -c and -T of
-    iptables-restore.  Raises nothing: every fault is a diagnostic.
+    iptables-restore.  `backend` says whose refusals count, "legacy" or "nft":
+    what the other alone refuses is reported, and the line left out, but does
+    not refuse the file.  Raises nothing: every fault is a diagnostic.
     """
     enabled = gc.isenabled()
     gc.disable()  # nothing here makes cycles, and there may be 100,000 rules
     try:
         try:
-            return _Interpreter(document, binder, base, noflush, counters, table, trusting=True).run()
+            return _Interpreter(
+                document, binder, base, noflush, counters, table, backend, trusting=True
+            ).run()
         except _NotPlain:
-            return _Interpreter(document, binder, base, noflush, counters, table).run()
+            return _Interpreter(document, binder, base, noflush, counters, table, backend).run()
     finally:
         if enabled:
             gc.enable()
@@ -143,6 +148,7 @@ class _Interpreter:
         noflush: bool,
         counters: bool,
         only: str | None,
+        backend: str,
         *,
         trusting: bool = False,
     ) -> None:
@@ -154,6 +160,7 @@ class _Interpreter:
         self.noflush = noflush
         self.counters = counters
         self.only = only
+        self.backend = backend
         self.base = base
         state = Ruleset(binder.family, {} if base is None else dict(base.tables))
         self.out = Outcome(state)
@@ -215,7 +222,7 @@ class _Interpreter:
     def _report(self, diagnostic: Diagnostic, status: int, number: int = 0) -> None:
         out = self.out
         out.diagnostics.append(diagnostic)
-        if not out.status:
+        if not out.status and self.backend in diagnostic.backends:
             out.status = status
             out.line = number or diagnostic.span.line
             out.partial = self._state_copy()
@@ -676,6 +683,12 @@ class _Interpreter:
         if bound.ends:
             self.out.ended = bound.ends
             return
+        if self.backend == "nft" and (command == "R" or (command == "Z" and bound.position is not None)):
+            what = "-R" if command == "R" else "-Z with the number of a rule"
+            hint = "delete the rule and insert another" if command == "R" else "zero the whole chain"
+            raise _Refused(
+                Fault("IPT020", f"iptables-nft-restore 1.8.9 crashes on {what}", 0, hint, 2, ("nft",))
+            )
         name = None if bound.chain is None else self._text(bound.chain, values)
         if command[0] in RULE_COMMANDS:
             assert name is not None  # the binder gives these commands a chain
