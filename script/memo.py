@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iptkit.extensions.core import CORE_OPTIONS, LONG_NAMES
@@ -46,7 +47,7 @@ def main() -> int:
         memo.write(words)
         return 0
     made = json.loads(json.dumps(grammar.derive(words)._asdict()))
-    if made == json.loads((grammar.folder() / grammar.MEMO).read_text(encoding="ascii")):
+    if made == json.loads(grammar.read(grammar.MEMO)):
         return 0
     print("grammar/memo.json is out of date: run `python script/memo.py`", file=sys.stderr)
     return 1

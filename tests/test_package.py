@@ -22,7 +22,7 @@ from pathlib import Path
 import iptkit
 from iptkit.syntax import grammar
 assert Path(iptkit.__file__).is_relative_to(sys.prefix), iptkit.__file__
-assert grammar.folder() == Path(iptkit.__file__).parent / "grammar", grammar.folder()
+assert Path(grammar.folder()) == Path(iptkit.__file__).parent / "grammar", grammar.folder()
 assert grammar.memo().options, "no memo"
 assert "lark" not in sys.modules, "the memo does not belong to the grammars"
 assert grammar.option_word("--no-such-option=x").attached == "x"
