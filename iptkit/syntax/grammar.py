@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import functools
 import json
-from pathlib import Path
+import os.path
+import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -48,23 +49,25 @@ class Memo(NamedTuple):
 
 
 @functools.cache
-def folder() -> Path:
+def folder() -> str:
     """Where the grammars are: in the installed package, or beside it in a source tree."""
-    here = Path(__file__).resolve().parents[1]
-    for place in (here / "grammar", here.parent / "grammar"):
-        if (place / GRAMMARS[0]).is_file():
+    here = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+    for place in (os.path.join(here, "grammar"), os.path.join(os.path.dirname(here), "grammar")):
+        if os.path.isfile(os.path.join(place, GRAMMARS[0])):
             return place
     raise FileNotFoundError(f"the grammars {', '.join(GRAMMARS)} are missing from {here}")
 
 
-def grammar_text() -> str:
-    return "".join((folder() / name).read_text(encoding="ascii") for name in GRAMMARS)
+def read(name: str) -> str:
+    """The text of one of the files in `folder()`."""
+    with open(os.path.join(folder(), name), encoding="ascii") as file:
+        return file.read()
 
 
 def grammar_hash() -> str:
-    import hashlib
-
-    return hashlib.sha256(grammar_text().encode("ascii")).hexdigest()
+    """Tells a memo made from other grammars; nobody is kept out by it, so a checksum does."""
+    text = "".join(read(name) for name in GRAMMARS)
+    return f"{zlib.crc32(text.encode('ascii')):08x}-{len(text)}"
 
 
 @functools.cache
@@ -72,7 +75,7 @@ def lark(name: str) -> Lark:
     """The Lark parser of one grammar; `start` for both, and `option` for words.lark."""
     from lark import Lark
 
-    text = (folder() / name).read_text(encoding="ascii")
+    text = read(name)
     starts = ["start", "option"] if name == "words.lark" else ["start"]
     return Lark(text, parser="lalr", start=starts, maybe_placeholders=False)
 
@@ -81,7 +84,7 @@ def lark(name: str) -> Lark:
 def memo() -> Memo:
     """The packaged memo, or one made from the grammars when it does not belong to them."""
     try:
-        raw = json.loads((folder() / MEMO).read_text(encoding="ascii"))
+        raw = json.loads(read(MEMO))
         stored = Memo(
             raw["hash"], raw["kinds"], raw["words"], {k: tuple(v) for k, v in raw["options"].items()}
         )

@@ -7,6 +7,7 @@ knows the extensions passes them, the syntax layer knows none.
 from __future__ import annotations
 
 import json
+import os.path
 import sys
 
 from iptkit.syntax.grammar import MEMO, derive, folder
@@ -15,7 +16,8 @@ from iptkit.syntax.grammar import MEMO, derive, folder
 def write(option_words: tuple[str, ...]) -> None:
     made = derive(tuple(sorted(set(option_words))))
     text = json.dumps(made._asdict(), indent=0, sort_keys=True, ensure_ascii=True)
-    (folder() / MEMO).write_text(text + "\n", encoding="ascii")
+    with open(os.path.join(folder(), MEMO), "w", encoding="ascii") as file:
+        file.write(text + "\n")
 
 
 if __name__ == "__main__":
