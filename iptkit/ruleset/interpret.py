@@ -148,7 +148,7 @@ class _Interpreter:
         noflush: bool,
         counters: bool,
         only: str | None,
-        backend: str,
+        backend: str = "legacy",
         *,
         trusting: bool = False,
     ) -> None:
