@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iptkit.extensions.core import CORE_OPTIONS, LONG_NAMES

@@ -107,7 +107,7 @@ def test_the_wheel_holds_all_of_the_package(wheel: Path) -> None:
             assert str(path.relative_to(ROOT)) in names
     for path in (ROOT / "grammar").iterdir():
         assert f"iptkit/grammar/{path.name}" in names
-    for path in (ROOT / "man").rglob("*.[1-8]"):
+    for path in (ROOT / "man").glob("*.[1-8]"):
         assert any(name.endswith(f".data/data/share/man/man{path.suffix[1:]}/{path.name}") for name in names)
     assert not [name for name in names if "tests" in name.split("/")]
 
