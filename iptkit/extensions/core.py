@@ -6,6 +6,7 @@ their values are read by iptkit.values.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from iptkit.values.addresses import (
@@ -25,8 +26,15 @@ if TYPE_CHECKING:
 Network = tuple[int, int]  # address, already masked, and mask
 
 
+_OCTET = "(?:[1-9]?[0-9]|1[0-9][0-9]|2[0-4][0-9]|25[0-5])"
+
+
 class Networks:
     """The value of -s and -d: one or more networks, in the order iptables makes rules of them."""
+
+    # One network, spelled as iptables-save does, with no bits outside its mask (those
+    # masks, that is, which end with an octet): surely good, and surely one rule.
+    usual = re.compile(rf"{_OCTET}\.(?:{_OCTET}\.(?:{_OCTET}\.(?:{_OCTET}/32|0/24)|0\.0/16)|0\.0\.0/8)")
 
     metavar = "address[/mask][,...]"
     words = 1

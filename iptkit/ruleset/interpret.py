@@ -12,6 +12,7 @@ from __future__ import annotations
 import gc
 import re
 from collections import defaultdict
+from itertools import filterfalse
 from operator import getitem
 from typing import TYPE_CHECKING, Any
 
@@ -545,10 +546,13 @@ class _Interpreter:
         context = self.binder.context
         try:
             for memo, raws in pools.values():
-                lists = memo.type is NETWORKS
-                for raw in raws:
-                    value = memo[raw]
-                    if lists and len(value) != 1:
+                if memo.type is not NETWORKS:
+                    for raw in raws:
+                        memo[raw]
+                    continue
+                four = self.binder.family == 4
+                for raw in filterfalse(NETWORKS.usual.fullmatch, raws) if four else raws:
+                    if len(memo[raw]) != 1:
                         raise _NotPlain
             for segment, of, keys in uses.values():
                 for words in keys:
