@@ -22,15 +22,17 @@ if TYPE_CHECKING:
 class CommitError(KernelError):
     """A table was refused; `table` is its name, "" when the fault is not one table's.
 
-    `line` is the line of the file at fault, 0 where that is not known.  By the
-    time it is raised, every table of the plan is as it was before, unless the
-    message says otherwise.
+    `line` is the line of the file at fault, 0 where that is not known, and
+    `status` the exit status the real tool has for it.  By the time it is raised,
+    every table of the plan is as it was before, unless the message says
+    otherwise.
     """
 
-    def __init__(self, message: str, table: str = "", errno: int = 0, line: int = 0) -> None:
+    def __init__(self, message: str, table: str = "", errno: int = 0, line: int = 0, status: int = 1) -> None:
         super().__init__(message, errno)
         self.table = table
         self.line = line
+        self.status = status
 
 
 class Backend(Protocol):

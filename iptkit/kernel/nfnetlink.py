@@ -50,8 +50,8 @@ _GETSET, _GETGEN, _GETOBJ, _GETFLOWTABLE = 10, 16, 19, 23
 # positions) tell where the old thing was.
 _TABLE_NAME, _TABLE_FLAGS, _TABLE_USERDATA, _TABLE_OWNER = 1, 2, 6, 7
 _TABLE_KEEP = {_TABLE_NAME, _TABLE_FLAGS, _TABLE_USERDATA}
-_CHAIN_TABLE, _CHAIN_NAME, _CHAIN_HOOK, _CHAIN_FLAGS = 1, 3, 4, 10
-_CHAIN_KEEP = {_CHAIN_TABLE, _CHAIN_NAME, _CHAIN_HOOK, 5, 7, 8, _CHAIN_FLAGS, 12}
+_CHAIN_TABLE, _CHAIN_NAME, _CHAIN_HOOK, _CHAIN_POLICY, _CHAIN_FLAGS = 1, 3, 4, 5, 10
+_CHAIN_KEEP = {_CHAIN_TABLE, _CHAIN_NAME, _CHAIN_HOOK, _CHAIN_POLICY, 7, 8, _CHAIN_FLAGS, 12}
 _CHAIN_BINDING = 4  # a flag: an anonymous chain, made for one rule of nft's
 _RULE_TABLE, _RULE_CHAIN, _RULE_EXPRESSIONS, _RULE_COMPAT, _RULE_USERDATA = 1, 2, 4, 5, 7
 _RULE_KEEP = {_RULE_TABLE, _RULE_CHAIN, _RULE_EXPRESSIONS, _RULE_USERDATA}
@@ -82,14 +82,15 @@ class NfTablesError(KernelError):
 
 
 class BaseChain:
-    """A chain that hangs on a netfilter hook."""
+    """A chain that hangs on a netfilter hook; its policy is ACCEPT or DROP."""
 
-    __slots__ = ("hook", "name", "table")
+    __slots__ = ("hook", "name", "policy", "table")
 
-    def __init__(self, table: str, name: str, hook: int) -> None:
+    def __init__(self, table: str, name: str, hook: int, policy: str) -> None:
         self.table = table
         self.name = name
         self.hook = hook
+        self.policy = policy
 
 
 class NftSnapshot:
@@ -300,7 +301,30 @@ def _base_chain(body: memoryview) -> BaseChain | None:
     if _CHAIN_HOOK not in found:
         return None
     (hook,) = _U32.unpack(_find(found[_CHAIN_HOOK], _HOOK_NUMBER))
-    return BaseChain(_text(found[_CHAIN_TABLE]), _text(found[_CHAIN_NAME]), hook)
+    (policy,) = _U32.unpack(found[_CHAIN_POLICY]) if _CHAIN_POLICY in found else (1,)
+    return BaseChain(
+        _text(found[_CHAIN_TABLE]), _text(found[_CHAIN_NAME]), hook, "ACCEPT" if policy else "DROP"
+    )
+
+
+def rule_counts(family: Family) -> dict[str, dict[str, int]]:
+    """How many rules each chain of each table of the family has; only looks."""
+    number = _FAMILIES[family]
+    with _Socket() as sock:
+        for _ in range(_RETRIES):
+            counts: dict[str, dict[str, int]] = {}
+            try:
+                for body in sock.ask(_GETCHAIN, number):
+                    chains = counts.setdefault(_text(_find(body, _CHAIN_TABLE)), {})
+                    chains[_text(_find(body, _CHAIN_NAME))] = 0
+                for body in sock.ask(_GETRULE, number):
+                    chains = counts.setdefault(_text(_find(body, _RULE_TABLE)), {})
+                    name = _text(_find(body, _RULE_CHAIN))
+                    chains[name] = chains.get(name, 0) + 1
+            except _Interrupted:
+                continue
+            return counts
+    raise NfTablesError("nf_tables keeps changing while it is read", errno.EINTR)
 
 
 def _find(body: memoryview, wanted: int) -> memoryview:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from iptkit.ruleset.interpret import Outcome
     from iptkit.ruleset.model import Ruleset, Table
     from iptkit.ruleset.steps import Step
+    from iptkit.text.source import Source
     from iptkit.values.context import Family
 
 
@@ -29,7 +30,7 @@ class Plan(NamedTuple):
 
     `used` are tables that a file merely names: the kernel makes them when they
     are asked for.  `after` is the state that will be, `before` the state the
-    file was interpreted on.
+    file was interpreted on.  `script` is for a backend that feeds a program.
     """
 
     family: Family
@@ -37,10 +38,37 @@ class Plan(NamedTuple):
     used: tuple[str, ...]
     before: Ruleset
     after: Ruleset
+    script: Script
 
 
-def make_plan(outcome: Outcome, before: Ruleset, *, noflush: bool, partial: bool = False) -> Plan:
-    """The plan of a file that was interpreted on `before`.
+class Script(NamedTuple):
+    """The text that the plan was made of, up to its line `end`, and the options it was interpreted with.
+
+    `sections` are the line each *table stands in, and its name.  `left_out` are
+    the tables in which lines were left out that only another backend refuses:
+    what these will hold is not quite known.
+    """
+
+    source: Source
+    end: int
+    noflush: bool
+    counters: bool
+    table: str | None
+    sections: tuple[tuple[int, str], ...]
+    left_out: frozenset[str]
+
+
+def make_plan(
+    outcome: Outcome,
+    before: Ruleset,
+    source: Source,
+    *,
+    noflush: bool,
+    counters: bool = False,
+    table: str | None = None,
+    partial: bool = False,
+) -> Plan:
+    """The plan of a file that was interpreted on `before`, with these options.
 
     `partial` plans what the real tool commits of a file with a fault in it:
     the sections before the fault.
@@ -48,16 +76,25 @@ def make_plan(outcome: Outcome, before: Ruleset, *, noflush: bool, partial: bool
     after = outcome.partial if partial else outcome.ruleset
     names = []
     steps: dict[str, list[Step]] = {}
+    end = 0
+    left_out = set()
     for section in outcome.sections:
         name = section.table.name
         if name not in names:
             names.append(name)
         if section.commit and (not partial or not outcome.status or section.commit_line < outcome.line):
             steps.setdefault(name, []).extend(section.steps)
+            end = section.commit_line
+        if section.broken:
+            left_out.add(name)
     tables = tuple(
         TablePlan(name, after.tables[name], tuple(steps[name]) if noflush else None)
         for name in names
         if name in steps
     )
     used = tuple(name for name in names if name not in steps)
-    return Plan(after.family, tables, used, before, after)
+    sections = tuple((section.line.number, section.table.name) for section in outcome.sections)
+    if not partial:
+        end = source.text.count("\n") + 1
+    script = Script(source, end, noflush, counters, table, sections, frozenset(left_out))
+    return Plan(after.family, tables, used, before, after, script)

@@ -7,25 +7,26 @@ from typing import TYPE_CHECKING, NamedTuple
 from iptkit.kernel.plan import make_plan
 from iptkit.ruleset.interpret import interpret
 from iptkit.syntax.parser import Parser, parse
+from iptkit.text.source import Source
 
 if TYPE_CHECKING:
     from iptkit.kernel.backend import Backend
     from iptkit.kernel.plan import Plan
     from iptkit.ruleset.binding import Binder
     from iptkit.ruleset.interpret import Outcome
-    from iptkit.text.source import Source
 
 
 class Transaction(NamedTuple):
     """What a restore found and did.
 
     `plan` is None where the file was refused and nothing done, and where the
-    caller did not ask to keep it.
+    caller did not ask to keep it.  `backend` is the name of the one it went to.
     """
 
     outcome: Outcome
     plan: Plan | None
     committed: bool
+    backend: str
 
 
 def restore(
@@ -48,18 +49,30 @@ def restore(
     chains of its outcome are empty.  Raises KernelError (a CommitError or
     LockBusy for instance) where the backend fails.
     """
+    if backend.name == "nft" and source.text[-1:] not in ("", "\n"):
+        source = Source(source.name, source.text + "\n")  # iptables-nft-restore does not mind
     # The process's own parser remembers the shapes it met, for the next text.
     document = parse(source) if keep else Parser().parse(source)
     with backend.lock():
         before = backend.state(binder, rules=noflush or test)
-        outcome = interpret(document, binder, base=before, noflush=noflush, counters=counters, table=table)
+        outcome = interpret(
+            document,
+            binder,
+            base=before,
+            noflush=noflush,
+            counters=counters,
+            table=table,
+            backend="nft" if backend.name == "nft" else "legacy",
+        )
         refused = bool(outcome.status or outcome.ended)
         if refused and not per_table:
-            return Transaction(outcome, None, False)
-        plan = make_plan(outcome, before, noflush=noflush, partial=refused)
+            return Transaction(outcome, None, False, backend.name)
+        plan = make_plan(
+            outcome, before, source, noflush=noflush, counters=counters, table=table, partial=refused
+        )
         if test:
-            return Transaction(outcome, plan, False)
+            return Transaction(outcome, plan, False, backend.name)
         if not keep:
             del document
         backend.commit(plan, counters=counters, per_table=per_table, keep=keep)
-        return Transaction(outcome, plan if keep else None, True)
+        return Transaction(outcome, plan if keep else None, True, backend.name)
