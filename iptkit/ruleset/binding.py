@@ -88,12 +88,13 @@ class Fault(NamedTuple):
 class Memo(dict[str, Any]):
     """Raw word -> value, for one value type: each distinct word is read once."""
 
-    __slots__ = ("context", "type")
+    __slots__ = ("context", "type", "unseen")
 
     def __init__(self, type_: Any, context: Context) -> None:
         super().__init__()
         self.type = type_
         self.context = context
+        self.unseen: set[str] = set()  # words that are still to be read, see interpret
 
     def __missing__(self, raw: str) -> Any:
         value = self[raw] = self.type.parse(unquote(raw) if '"' in raw else raw, self.context)
@@ -108,12 +109,13 @@ class RawMemo(dict[str, Any]):
     the word itself back without a step through Python.
     """
 
-    __slots__ = ("type",)
+    __slots__ = ("type", "unseen")
     __missing__ = str
 
     def __init__(self, type_: Any) -> None:
         super().__init__()
         self.type = type_
+        self.unseen: set[str] = set()
 
 
 class _Text:
@@ -178,7 +180,17 @@ class Segment:
     different shapes are one object and share what they have read.
     """
 
-    __slots__ = ("_checks", "_memo", "_template", "cls", "fields", "holes", "needs_reading", "rule")
+    __slots__ = (
+        "_checks",
+        "_memo",
+        "_template",
+        "cls",
+        "fields",
+        "holes",
+        "needs_reading",
+        "rule",
+        "unseen",
+    )
 
     def __init__(
         self,
@@ -192,6 +204,7 @@ class Segment:
         self.rule = facts
         self.holes = sum(isinstance(ref, int) for _, refs, _, _ in fields for ref in refs)
         self._memo: dict[Any, Extension] = {}
+        self.unseen: set[Any] = set()  # raw words of uses that are still to be read, see interpret
         # Are single values, read by themselves, all there is to check?
         self.needs_reading = not cls.plain or any(
             len(refs) > 1 or isinstance(refs[0], str) for _, refs, _, _ in fields if refs
@@ -373,6 +386,11 @@ class Bound:
         return None if part.target is None else moved(part.target, holes, words)
 
     @Later
+    def unseen(self) -> tuple[set[str], ...]:
+        """For each hole, the words of its type that are still to be read."""
+        return tuple([memo.unseen for memo in self.memos])
+
+    @Later
     def where(self) -> dict[str, int]:
         """Core option letter -> index of its word."""
         if self.later is None or self.earlier is None:
@@ -424,6 +442,10 @@ class Binder:
             lazy = getattr(type_, "lazy", False)
             found = self._memos[id(type_)] = RawMemo(type_) if lazy else Memo(type_, self.context)
         return found
+
+    def memos(self) -> list[Memo | RawMemo]:
+        """All there are so far."""
+        return list(self._memos.values())
 
     def bound(self, shape: Shape, hidden: frozenset[str] = frozenset()) -> Bound:
         """The meaning of a shape; `hidden` are targets that a user chain of the table hides by its name."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import gc
 import re
-from collections import defaultdict
+from collections import deque
 from itertools import filterfalse
 from operator import getitem
 from typing import TYPE_CHECKING, Any
@@ -41,11 +41,13 @@ from iptkit.text.diagnostic import BOTH, Diagnostic, Severity, Span
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from iptkit.ruleset.binding import Binder, Bound, Placed, Ref, Segment
+    from iptkit.ruleset.binding import Binder, Bound, Placed, RawMemo, Ref
     from iptkit.ruleset.model import Counters
     from iptkit.ruleset.steps import Step
     from iptkit.syntax.document import Document, Line
 
+add = set.add
+consume = deque[None](maxlen=0).extend  # runs through an iterator, and keeps nothing
 _NUMBER = re.compile(r"[ \t\n\v\f\r]*([+-]?)([0-9]+)")
 _TOP = 2**64 - 1
 POLICIES = ("ACCEPT", "DROP")
@@ -154,7 +156,8 @@ class _Interpreter:
         trusting: bool = False,
     ) -> None:
         self.trusting = trusting
-        self.unseen: dict[Bound, list[list[str]]] = defaultdict(list)  # values not looked at yet
+        self.passed_by = False  # are there values not looked at yet?
+        self.uses: list[tuple[Placed, tuple[Memo | RawMemo, ...]]] = []  # segments with such values
         self.goals: tuple[set[str], set[str]] = (set(), set())  # names that -j, and -g, may take here
         self.document = document
         self.binder = binder
@@ -503,7 +506,14 @@ class _Interpreter:
                 counters = self._rule_counters(line, bound, ())
             except _Refused:
                 return False
-        self.unseen[bound].append(raws)
+        self.passed_by = True
+        consume(map(add, bound.unseen, raws))
+        for placed in bound.reading:
+            unseen = placed.segment.unseen
+            if not unseen:
+                memos = bound.memos
+                self.uses.append((placed, tuple([memos[hole] for hole in placed.holes])))
+            unseen.add(placed.key(raws))
         rule = Rule(binder, line, bound, None, counters)
         chain.rules.append(rule)
         if self.noflush:
@@ -522,44 +532,39 @@ class _Interpreter:
 
     def _look(self) -> None:
         """Look at the values that a trusting run passed by.  Raises _NotPlain."""
-        if not self.unseen:
+        if not self.passed_by:
             return
-        pools: dict[int, tuple[Memo, set[str]]] = {}
-        uses: dict[tuple[int, ...], tuple[Segment, tuple[Any, ...], set[tuple[str, ...]]]] = {}
-        for bound, rows in self.unseen.items():
-            memos = bound.memos
-            columns = list(zip(*rows, strict=True))
-            for memo, column in zip(memos, columns, strict=True):
-                if memo.__class__ is Memo:
-                    pool = pools.get(id(memo))
-                    if pool is None:
-                        pool = pools[id(memo)] = (memo, set())
-                    pool[1].update(column)
-            for placed in bound.reading:
-                of = tuple([memos[hole] for hole in placed.holes])
-                key = (id(placed.segment), *map(id, of))
-                known = uses.get(key)
-                if known is None:
-                    known = uses[key] = (placed.segment, of, set())
-                known[2].update(zip(*[columns[hole] for hole in placed.holes], strict=True) if of else [()])
-        self.unseen.clear()
+        self.passed_by = False
         context = self.binder.context
+        memos = self.binder.memos()
         try:
-            for memo, raws in pools.values():
+            for memo in memos:
+                unseen = memo.unseen
+                if not unseen or memo.__class__ is not Memo:
+                    continue
                 if memo.type is not NETWORKS:
-                    for raw in raws:
+                    for raw in unseen:
                         memo[raw]
                     continue
                 four = self.binder.family == 4
-                for raw in filterfalse(NETWORKS.usual.fullmatch, raws) if four else raws:
+                for raw in filterfalse(NETWORKS.usual.fullmatch, unseen) if four else unseen:
                     if len(memo[raw]) != 1:
                         raise _NotPlain
-            for segment, of, keys in uses.values():
-                for words in keys:
-                    values = tuple(map(getitem, of, words))
-                    segment.use(values[0] if len(values) == 1 else values, context)
+            for placed, of in self.uses:
+                segment = placed.segment
+                for words in segment.unseen:
+                    if len(of) == 1:
+                        segment.use(of[0][words], context)
+                    else:
+                        segment.use(tuple(map(getitem, of, words)), context)
         except ValueError:
             raise _NotPlain from None
+        finally:
+            for memo in memos:
+                memo.unseen.clear()
+            for placed, _ in self.uses:
+                placed.segment.unseen.clear()
+            self.uses.clear()
 
     def _is_nat(self) -> bool:
         return self.section is not None and self.section.table.name == "nat"
