@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+import iptkit
+
 ROOT = Path(__file__).parents[1]
 RULESETS = ROOT / "fixtures" / "rulesets"
 # Does what it is told without a grammar beside the package, and without the checkout on its path.
@@ -107,7 +109,8 @@ def test_the_wheel_holds_all_of_the_package(wheel: Path) -> None:
     for path in (ROOT / "grammar").iterdir():
         assert f"iptkit/grammar/{path.name}" in names
     for path in (ROOT / "man").glob("*.[1-8]"):
-        assert any(name.endswith(f".data/data/share/man/man{path.suffix[1:]}/{path.name}") for name in names)
+        place = f".data/data/share/man/man{path.suffix[1:]}/{path.name}"
+        assert any(name.endswith(place) for name in names), f"{path.name}: pyproject.toml, shared-data"
     assert not [name for name in names if "tests" in name.split("/")]
 
 
@@ -131,7 +134,7 @@ def test_the_installed_package_has_its_grammar(installed: Path, tmp_path: Path) 
 def test_the_installed_program_works(installed: Path, tmp_path: Path) -> None:
     web = str(RULESETS / "web-server.save")
     shown = run(installed, "iptkit", "--version", cwd=tmp_path)
-    assert shown.stdout.split()[-1] == importlib.metadata.version("iptkit")
+    assert shown.stdout.split()[-1] == iptkit.__version__
     made = run(installed, "iptkit", "fmt", "-c", web, cwd=tmp_path)
     assert (made.returncode, made.stderr) == (0, "")
     written = Path(web).read_text(encoding="ascii").splitlines()
