@@ -14,6 +14,8 @@ from iptkit.text.source import Source
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from click.shell_completion import CompletionItem
+
     from iptkit.text.diagnostic import Diagnostic
     from iptkit.values.context import Family
 
@@ -41,6 +43,13 @@ def family_options(command: F) -> F:
         show_default=False,
         help="rules are IPv4 (default)",
     )(command)
+
+
+def complete_file(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """For `shell_complete` of an argument that names a file: the shell completes it."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="file")]
 
 
 def read_source(path: str, status: int = Exit.FAILED) -> Source:
@@ -86,7 +95,9 @@ def report_diagnostics(source: Source, diagnostics: Iterable[Diagnostic], color:
     """Findings to standard error, as text."""
     from iptkit.report.text import render_text
 
-    click.echo(render_text(source, diagnostics, want_color(color, sys.stderr)), err=True, nl=False, color=True)
+    click.echo(
+        render_text(source, diagnostics, want_color(color, sys.stderr)), err=True, nl=False, color=True
+    )
 
 
 def write_atomically(path: str, data: bytes) -> None:

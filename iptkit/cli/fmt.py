@@ -11,6 +11,7 @@ from iptkit import api
 from iptkit.cli.common import (
     Exit,
     color_option,
+    complete_file,
     fail,
     family_of,
     family_options,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 @click.option("--check", is_flag=True, help="write nothing; exit 1 if a file is not in canonical form")
 @click.option("--diff", "show_diff", is_flag=True, help="print what would change")
 @color_option
-@click.argument("files", metavar="[FILE]...", nargs=-1)
+@click.argument("files", metavar="[FILE]...", nargs=-1, shell_complete=complete_file)
 def command(
     family: int,
     counters: bool,

@@ -93,6 +93,9 @@ class GetoptCommand(click.Command):
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if ctx.resilient_parsing:
+            # A shell wants to know how an unfinished line may go on: no reason to end.
+            return super().parse_args(ctx, args)
         options = [p for p in self.get_params(ctx) if isinstance(p, click.Option)]
         try:
             found, rest = getopt(args, [_spec(option) for option in options])

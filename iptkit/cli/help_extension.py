@@ -21,6 +21,11 @@ _WIDTH = 79
 _OPTION_WIDTH = 26  # an option that is longer has a line of its own
 
 
+def _complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """The names of extensions that begin so."""
+    return [name for name in (*MATCHES, *TARGETS) if name.startswith(incomplete)]
+
+
 @click.command()
 @click.option("-4", "--ipv4", "family", flag_value=4, type=int, help="only what IPv4 has")
 @click.option("-6", "--ipv6", "family", flag_value=6, type=int, help="only what IPv6 has")
@@ -28,7 +33,7 @@ _OPTION_WIDTH = 26  # an option that is longer has a line of its own
     "--format", "format_", type=click.Choice(["text", "json"]), default="text", help="text, or JSON"
 )
 @color_option
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=_complete)
 def command(family: int | None, format_: str, color: str, name: str | None) -> None:
     """Tell what a match or target does: its options, where it may stand, an example.
 

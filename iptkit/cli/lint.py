@@ -11,6 +11,7 @@ from iptkit import api
 from iptkit.cli.common import (
     Exit,
     color_option,
+    complete_file,
     fail,
     family_of,
     family_options,
@@ -49,7 +50,7 @@ FORMATS = ("text", "json")
 )
 @click.option("--exit-zero", is_flag=True, help="exit 0 even when there are findings")
 @color_option
-@click.argument("files", metavar="[FILE]...", nargs=-1)
+@click.argument("files", metavar="[FILE]...", nargs=-1, shell_complete=complete_file)
 def command(
     family: int,
     select: tuple[str, ...],

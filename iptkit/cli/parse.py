@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from iptkit import api
-from iptkit.cli.common import family_of, family_options, read_source, write_text
+from iptkit.cli.common import complete_file, family_of, family_options, read_source, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,7 +23,7 @@ SCHEMA_FILE = "ast-1.json"
     "--format", "format_", type=click.Choice(["json", "text"]), default="json", help="tree, or file"
 )
 @click.option("--schema", is_flag=True, help="print the JSON Schema of the tree and exit")
-@click.argument("file", default="-")
+@click.argument("file", default="-", shell_complete=complete_file)
 def command(family: int, format_: str, schema: bool, file: str) -> None:
     """Print the syntax tree of FILE, or the file back, byte for byte.
 

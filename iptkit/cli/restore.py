@@ -10,6 +10,7 @@ import click
 from iptkit import api
 from iptkit.cli.common import (
     color_option,
+    complete_file,
     family_of,
     family_options,
     fail,
@@ -49,7 +50,7 @@ _ENDED = {"help": "-h in a line ends the file: nothing is applied", "version": "
 @click.option("--per-table", is_flag=True, help="commit table by table, as iptables-restore does")
 @click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", help="of findings and plan")
 @color_option
-@click.argument("file", required=False)
+@click.argument("file", required=False, shell_complete=complete_file)
 def command(
     family: int,
     counters: bool,

@@ -18,12 +18,20 @@ _SEVERITY = {"error": "red", "warning": "yellow", "info": "cyan"}
 _WIDTH = 79
 
 
+def _complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """The codes and names of checks that begin so."""
+    from iptkit.text.codes import name_of
+
+    there = codes()
+    return [word for word in (*there, *map(name_of, there)) if word.startswith(incomplete)]
+
+
 @click.command()
 @click.option(
     "--format", "format_", type=click.Choice(["text", "json"]), default="text", help="text, or JSON"
 )
 @color_option
-@click.argument("code", required=False)
+@click.argument("code", required=False, shell_complete=_complete)
 def command(format_: str, color: str, code: str | None) -> None:
     """Tell what a check of `iptkit lint` means, why it matters, and what to write instead.
 
