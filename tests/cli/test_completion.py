@@ -1,4 +1,4 @@
-"""The shell completion that click gives, over commands that are imported one at a time and options of getopt."""
+"""Shell completion: commands imported one at a time, options read by getopt, names of checks and files."""
 
 from __future__ import annotations
 
