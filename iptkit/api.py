@@ -246,7 +246,7 @@ def plan(data: bytes | str, family: Family = 4, *, name: str = "<string>", **opt
 
 
 def exit_status(error: KernelError) -> int:
-    """The exit status iptables-restore has for such a failure: 4 for the lock and resources, else 1."""
+    """The exit status iptables-restore has for such a failure: 4 for the lock and resources, else mostly 1."""
     from iptkit.kernel.lock import LockError
 
-    return 4 if isinstance(error, LockError) else 1
+    return 4 if isinstance(error, LockError) else getattr(error, "status", 1)

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import gc
 from array import array
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.core import BUILTIN_CHAINS
 from iptkit.extensions.ipset import SetUse
+from iptkit.extensions.spec import Opaque
 from iptkit.kernel import sockopt
 from iptkit.kernel.backend import CommitError
 from iptkit.kernel.block import build
@@ -25,6 +26,7 @@ from iptkit.kernel.ipset import set_index
 from iptkit.kernel.libiptc import Handle
 from iptkit.kernel.live import bare_table, live_table
 from iptkit.kernel.lock import DEFAULT_INTERVAL, XtablesLock
+from iptkit.kernel.objectapi import Use, encode
 from iptkit.kernel.readback import Marks, digest_of, marks_of, policies_of, policy_places
 from iptkit.ruleset.model import Ruleset, Table
 from iptkit.ruleset.steps import (
@@ -355,22 +357,30 @@ class _Before:
 
 
 class Machine:
-    """Encodes extensions; asks the machine for the numbers of sets, and for what iptkit does not know.
+    """Encodes extensions; asks the machine for the numbers of sets, and plugins for what iptkit does not know.
 
-    All sets that new rules name are looked up before anything is changed.
-    Raises CommitError for one that is not there.
+    Both are asked for all new rules before anything is changed.  Raises
+    CommitError for a set that is not there, and for what a plugin refuses.
     """
 
     def __init__(self, plan: Plan) -> None:
         self._family = plan.family
         self._sets: dict[str, int] = {}
+        self._plugged: dict[tuple[Any, ...], bytes] = {}
         rules = list(_new_rules(plan))
         asking = {bound for bound in {rule.bound for rule in rules} if _asks(bound)}
+        opaque: dict[Use, tuple[Opaque, int]] = {}
         for rule in rules if asking else ():
             if rule.bound in asking:
-                self._prepare(rule)
+                self._look_up_sets(rule)
+                for use in (*rule.matches, rule.target) if rule.bound.opaque else ():
+                    if isinstance(use, Opaque):
+                        wanted = Use(use.kind_, use.name_, use.words, rule.conditions.protocol)
+                        opaque.setdefault(wanted, (use, rule.line.number))
+        if opaque:
+            self._ask_plugins(opaque)
 
-    def _prepare(self, rule: Rule) -> None:
+    def _look_up_sets(self, rule: Rule) -> None:
         try:
             for _, use in rule.uses():
                 if isinstance(use, SetUse):
@@ -380,9 +390,20 @@ class Machine:
         except KernelError as error:
             raise CommitError(str(error), errno=error.errno, line=rule.line.number) from error
 
+    def _ask_plugins(self, opaque: dict[Use, tuple[Opaque, int]]) -> None:
+        try:
+            found = encode(list(opaque), self._family)
+        except KernelError as error:
+            lines = {line for _, line in opaque.values()}
+            raise CommitError(str(error), line=min(lines)) from error
+        for (use, _), data in zip(opaque.values(), found, strict=True):
+            self._plugged[use.values] = data
+
     def encode(self, use: Extension, family: Family) -> bytes:
         if isinstance(use, SetUse):
             return with_header(use, use.encode_with(family, self._sets))
+        if isinstance(use, Opaque):
+            return self._plugged[use.values]
         return encode_use(use, family)
 
 

@@ -101,6 +101,11 @@ class _Library:
 _libraries: dict[Family, _Library] = {}
 
 
+def load(family: Family) -> None:
+    """Load the family's library, and with it python-iptables.  Raises LegacyUnavailable."""
+    _load(family)
+
+
 def _load(family: Family) -> _Library:
     if family in _libraries:
         return _libraries[family]

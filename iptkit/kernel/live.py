@@ -23,7 +23,7 @@ from iptkit.kernel.sockopt import VERDICT_NAMES, chain_spans
 from iptkit.ruleset.binding import Bound
 from iptkit.ruleset.interpret import interpret
 from iptkit.ruleset.model import Chain, Rule, Table
-from iptkit.syntax.document import RuleLine, Shape
+from iptkit.syntax.document import RuleLine, Shape, TableLine
 from iptkit.syntax.parser import parse
 from iptkit.text.source import Source
 
@@ -32,10 +32,12 @@ if TYPE_CHECKING:
     from iptkit.kernel.readback import Marks
     from iptkit.kernel.sockopt import TableImage
     from iptkit.ruleset.binding import Binder
-    from iptkit.ruleset.model import Counters
+    from iptkit.ruleset.model import Counters, Ruleset
     from iptkit.values.context import Context
 
 _APPEND = re.compile(r"^-A (\S+)(.*)", re.S)
+_COUNTED = re.compile(r"\[(\d+):(\d+)\] -A (\S+)(.*)")
+_GOAL = re.compile(r" -([jg]) (\S+)$")
 
 
 class KeptRule(Rule):
@@ -114,6 +116,36 @@ def live_table(image: TableImage, binder: Binder) -> LiveTable:
     finally:
         if enabled:
             gc.enable()
+
+
+def saved_rules(text: str, name: str, binder: Binder, backend: str) -> Ruleset:
+    """What a save program printed with -c, as a ruleset; a rule that cannot be read back is a KeptRule."""
+    document = parse(Source(name, text))
+    outcome = interpret(document, binder, counters=True, backend=backend)
+    broken = {rule.line.number for section in outcome.sections for rule in section.broken}
+    if not broken:
+        return outcome.ruleset
+    table: Table | None = None
+    read: dict[int, Rule] = {}
+    for line in document.lines:
+        if isinstance(line, TableLine):
+            table = outcome.ruleset.tables.get(line.name)
+            if table is not None:
+                rules = [rule for chain in table.chains.values() for rule in chain.rules]
+                read = {rule.line.number: rule for rule in rules}
+                for chain in table.chains.values():
+                    chain.rules = []
+        elif isinstance(line, RuleLine) and table is not None:
+            parts = _COUNTED.match(line.raw)
+            if parts is None or parts[3] not in table.chains:
+                continue
+            rule = read.get(line.number)
+            if rule is None:
+                goal = _GOAL.search(parts[4])
+                to = Jump(goal[2], goal[1] == "g") if goal and goal[2] in table.chains else None
+                rule = KeptRule(binder, line, parts[4], to, (int(parts[1]), int(parts[2])))
+            table.chains[parts[3]].rules.append(rule)
+    return outcome.ruleset
 
 
 class _Reading:

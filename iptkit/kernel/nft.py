@@ -23,11 +23,9 @@ from iptkit.extensions.core import BUILTIN_CHAINS, Jump, Verdict
 from iptkit.kernel import nfnetlink
 from iptkit.kernel.backend import CommitError
 from iptkit.kernel.errors import KernelError
+from iptkit.kernel.live import KeptRule, saved_rules
 from iptkit.kernel.nftchild import nft_restore, nft_save
-from iptkit.ruleset.interpret import interpret
 from iptkit.ruleset.model import Ruleset, Table
-from iptkit.syntax.parser import parse
-from iptkit.text.source import Source
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -35,7 +33,6 @@ if TYPE_CHECKING:
     from iptkit.kernel.nftchild import ChildResult
     from iptkit.kernel.plan import Plan, Script, TablePlan
     from iptkit.ruleset.binding import Binder
-    from iptkit.ruleset.interpret import Outcome
     from iptkit.ruleset.model import Rule
     from iptkit.values.context import Family
 
@@ -54,7 +51,6 @@ class NftBackend:
     def __init__(self, family: Family, *, wait: float | None = 0, interval: int | None = None) -> None:
         self.family: Family = family
         self._binder: Binder | None = None
-        self._unread: frozenset[str] = frozenset()  # tables with rules that could not be read
 
     def lock(self) -> AbstractContextManager[object]:
         return contextlib.nullcontext()
@@ -62,7 +58,6 @@ class NftBackend:
     def state(self, binder: Binder, *, rules: bool = True) -> Ruleset:
         """The tables in use.  Without `rules` they are blank: flushing resets policies here, too.
 
-        Rules that iptables-nft-save prints and iptkit cannot read are left out,
         save where the caller wants nothing but the rules: see `unread`.
         """
         self._binder = binder
@@ -71,9 +66,7 @@ class NftBackend:
             # The order in which iptables-nft-save prints them.
             names = [name for name in _SAVED if name in present]
             return Ruleset(self.family, {name: Table.fresh(name) for name in reversed(names)})
-        outcome = _saved(self.family, binder)
-        self._unread = frozenset(section.table.name for section in outcome.sections if section.broken)
-        tables = outcome.ruleset.tables
+        tables = _saved(self.family, binder).tables
         return Ruleset(self.family, {name: tables[name] for name in reversed(tables)})
 
     def commit(self, plan: Plan, *, counters: bool, per_table: bool, keep: bool = True) -> None:
@@ -117,23 +110,20 @@ class NftBackend:
         counts = nfnetlink.rule_counts(self.family)
         policies = {(c.table, c.name): c.policy for c in nfnetlink.base_chains(self.family)}
         for table in plan.tables:
-            if table.name not in plan.script.left_out | self._unread:
+            if table.name not in plan.script.left_out:
                 _check_table(table, counts.get(table.name, {}), policies)
         if self._binder is not None and sum(map(len, counts.values())) <= _SAVE_LIMIT:
             found = _saved(self.family, self._binder)
-            broken = {section.table.name for section in found.sections if section.broken}
             for table in plan.tables:
-                if table.name not in plan.script.left_out | self._unread | broken:
-                    _compare_rules(table, found.ruleset.tables.get(table.name))
+                if table.name not in plan.script.left_out:
+                    _compare_rules(table, found.tables.get(table.name))
 
 
 _SAVED = ("mangle", "security", "raw", "filter", "nat")
 
 
-def _saved(family: Family, binder: Binder) -> Outcome:
-    """What iptables-nft-save prints, read; lines that cannot be are left out, and are among `broken`."""
-    source = Source.of(nft_save(family), "iptables-nft-save")
-    return interpret(parse(source), binder, counters=True, backend="nft")
+def _saved(family: Family, binder: Binder) -> Ruleset:
+    return saved_rules(nft_save(family).decode("latin-1"), "iptables-nft-save", binder, "nft")
 
 
 def _refusal(done: ChildResult, script: Script) -> CommitError:
@@ -184,7 +174,8 @@ def _compare_rules(table: TablePlan, found: Table | None) -> None:
 
 
 def _alike(wanted: Rule, got: Rule) -> bool:
-    return _certain(wanted) == _certain(got)
+    unknown = isinstance(wanted, KeptRule) or isinstance(got, KeptRule)
+    return unknown or _certain(wanted) == _certain(got)
 
 
 def _certain(rule: Rule) -> tuple[object, ...]:
