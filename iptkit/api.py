@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from iptkit.diff.model import Difference
+    from iptkit.kernel.backend import Backend
     from iptkit.kernel.errors import KernelError
     from iptkit.kernel.plan import Plan
     from iptkit.kernel.transaction import Transaction
@@ -152,7 +153,18 @@ def live(family: Family = 4, *, backend: str = "auto", state: str | None = None)
     """The rules in use.  Raises KernelError where they cannot be read."""
     from iptkit.kernel.choose import open_backend
 
-    return open_backend(backend, family, state=state).state(Binder(family), rules=True)
+    opened = open_backend(backend, family, state=state)
+    return opened.state(_binder_for(opened, family, None, frozenset()), rules=True)
+
+
+def _binder_for(backend: Backend, family: Family, names: Names | None, plugins: frozenset[str]) -> Binder:
+    """A binder for rules of this machine's kernel knows the names and the plugins of the machine."""
+    if backend.name in ("legacy", "nft"):
+        from iptkit.kernel.machine import machine_names, plugin_names
+
+        names = names or machine_names()
+        plugins = plugins or plugin_names(family)
+    return Binder(family, names, plugins)
 
 
 def save_live(
@@ -214,7 +226,7 @@ def restore_source(
     opened = open_backend(backend, family, state=state, wait=wait, interval=interval)
     return transaction.restore(
         source,
-        Binder(family, names, plugins),
+        _binder_for(opened, family, names, plugins),
         opened,
         noflush=noflush,
         counters=counters,

@@ -26,7 +26,6 @@ from iptkit.kernel.ipset import set_index
 from iptkit.kernel.libiptc import Handle
 from iptkit.kernel.live import bare_table, live_table
 from iptkit.kernel.lock import DEFAULT_INTERVAL, XtablesLock
-from iptkit.kernel.objectapi import Use, encode
 from iptkit.kernel.readback import Marks, digest_of, marks_of, policies_of, policy_places
 from iptkit.ruleset.model import Ruleset, Table
 from iptkit.ruleset.steps import (
@@ -357,7 +356,7 @@ class _Before:
 
 
 class Machine:
-    """Encodes extensions; asks the machine for the numbers of sets, and plugins for what iptkit does not know.
+    """Encodes extensions; asks the machine for the numbers of sets, and its plugins for unknown extensions.
 
     Both are asked for all new rules before anything is changed.  Raises
     CommitError for a set that is not there, and for what a plugin refuses.
@@ -369,14 +368,13 @@ class Machine:
         self._plugged: dict[tuple[Any, ...], bytes] = {}
         rules = list(_new_rules(plan))
         asking = {bound for bound in {rule.bound for rule in rules} if _asks(bound)}
-        opaque: dict[Use, tuple[Opaque, int]] = {}
+        opaque: list[tuple[Opaque, int, int]] = []
         for rule in rules if asking else ():
             if rule.bound in asking:
                 self._look_up_sets(rule)
                 for use in (*rule.matches, rule.target) if rule.bound.opaque else ():
                     if isinstance(use, Opaque):
-                        wanted = Use(use.kind_, use.name_, use.words, rule.conditions.protocol)
-                        opaque.setdefault(wanted, (use, rule.line.number))
+                        opaque.append((use, rule.conditions.protocol, rule.line.number))
         if opaque:
             self._ask_plugins(opaque)
 
@@ -390,14 +388,15 @@ class Machine:
         except KernelError as error:
             raise CommitError(str(error), errno=error.errno, line=rule.line.number) from error
 
-    def _ask_plugins(self, opaque: dict[Use, tuple[Opaque, int]]) -> None:
+    def _ask_plugins(self, opaque: list[tuple[Opaque, int, int]]) -> None:
+        from iptkit.kernel.objectapi import Use, encode
+
+        wanted = {use.values: Use(use.kind_, use.name_, use.words, protocol) for use, protocol, _ in opaque}
         try:
-            found = encode(list(opaque), self._family)
+            found = encode(list(wanted.values()), self._family)
         except KernelError as error:
-            lines = {line for _, line in opaque.values()}
-            raise CommitError(str(error), line=min(lines)) from error
-        for (use, _), data in zip(opaque.values(), found, strict=True):
-            self._plugged[use.values] = data
+            raise CommitError(str(error), line=min(line for _, _, line in opaque)) from error
+        self._plugged = dict(zip(wanted, found, strict=True))
 
     def encode(self, use: Extension, family: Family) -> bytes:
         if isinstance(use, SetUse):

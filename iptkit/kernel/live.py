@@ -17,7 +17,6 @@ from iptkit.extensions.core import Conditions, Jump, Verdict
 from iptkit.extensions.spec import Opaque
 from iptkit.kernel.entries import Decoder, Unencodable, decode_use
 from iptkit.kernel.ipset import names_of
-from iptkit.kernel.nftchild import ToolError, legacy_save
 from iptkit.kernel.readback import marks_of, policies_of
 from iptkit.kernel.sockopt import VERDICT_NAMES, chain_spans
 from iptkit.ruleset.binding import Bound
@@ -232,6 +231,8 @@ class _Reading:
     def _printed(self, chain: str, at: int, error: Unencodable) -> str:
         """A rule as iptables-legacy-save prints it."""
         if self.printed is None:
+            from iptkit.kernel.nftchild import ToolError, legacy_save
+
             try:
                 saved = legacy_save(self.binder.family, counters=False, table=self.image.name)
             except ToolError as missing:

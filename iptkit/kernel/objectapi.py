@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import struct
 import subprocess
 import sys
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
 _HEADER = struct.Struct("@H29sB")
 _TIMEOUT = 20.0  # seconds, for all uses of a file
 _LIMIT = 1 << 16  # bytes of one struct; the kernel's own limit
-_PLUGIN = re.compile(r"lib(xt|ipt|ip6t)_(\w+)\.so")
-_DIRECTORIES = ("/usr/lib", "/lib", "/usr/local/lib", "/usr/lib64", "/lib64")
 
 
 class Use(NamedTuple):
@@ -43,38 +40,6 @@ class Use(NamedTuple):
     name: str
     words: tuple[str, ...]
     protocol: int
-
-
-def plugin_names(family: Family) -> frozenset[str]:
-    """The extensions this machine's libxtables has plugins for; nothing is loaded."""
-    own = "ipt" if family == 4 else "ip6t"
-    found = set()
-    for directory in plugin_directories():
-        try:
-            names = os.listdir(directory)
-        except OSError:
-            continue
-        for name in names:
-            parts = _PLUGIN.fullmatch(name)
-            if parts is not None and parts[1] in ("xt", own):
-                found.add(parts[2])
-    return frozenset(found)
-
-
-def plugin_directories() -> list[str]:
-    """Where plugins may be: XTABLES_LIBDIR, or `xtables` below the usual directories of libraries."""
-    given = os.environ.get("XTABLES_LIBDIR")
-    if given:
-        return given.split(":")
-    found = []
-    for top in _DIRECTORIES:
-        found.append(os.path.join(top, "xtables"))
-        try:
-            below = os.listdir(top)
-        except OSError:
-            continue
-        found += [os.path.join(top, name, "xtables") for name in below if name.endswith("-gnu")]
-    return [path for path in found if os.path.isdir(path)]
 
 
 def encode(uses: Sequence[Use], family: Family) -> list[bytes]:
