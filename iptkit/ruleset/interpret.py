@@ -129,6 +129,10 @@ class _Refused(Exception):  # control flow: the line is refused for this fault
         self.fault = fault
 
 
+class _Consequence(Exception):  # control flow
+    """The line is refused only because of a fault that was reported before: it is passed by without a word."""
+
+
 class _NotPlain(Exception):
     """A value is bad, or a list: the document has to be run line by line."""
 
@@ -632,6 +636,8 @@ class _Interpreter:
             return
         try:
             self._run_command(line, bound, values)
+        except _Consequence:
+            return
         except _Refused as refused:
             self._broken(line, self._chain_name(line, bound), (refused.fault,))
 
@@ -789,6 +795,8 @@ class _Interpreter:
                 self._step(Append(name, each))
         elif command == "I":
             if position > len(chain.rules) + 1:
+                if self._has_broken(name):
+                    raise _Consequence
                 raise _Refused(
                     Fault(
                         "IPT020",
@@ -876,6 +884,8 @@ class _Interpreter:
 
     def _number(self, chain: Chain, position: int, bound: Bound | None) -> None:
         if position > len(chain.rules):
+            if self._has_broken(chain.name):
+                raise _Consequence
             at = -1 if bound is None else bound.where.get("position", -1)
             raise _Refused(
                 Fault(
@@ -886,6 +896,10 @@ class _Interpreter:
                     1,
                 )
             )
+
+    def _has_broken(self, chain: str) -> bool:
+        """Has a rule of this chain been refused?  Then its positions are not what they would be."""
+        return self.section is not None and any(rule.chain == chain for rule in self.section.broken)
 
     def _delete_number(self, name: str, position: int) -> None:
         chain = self._chain(name)
@@ -903,6 +917,8 @@ class _Interpreter:
                         self._step(Remove(chain.name, at + 1))
                     break
             else:
+                if self._has_broken(chain.name):
+                    raise _Consequence
                 raise _Refused(Fault("IPT020", f"{chain.name} has no such rule", -1, "", 1))
 
     def _new_chain(self, line: RuleLine, name: str) -> None:

@@ -38,7 +38,7 @@ class Ids:
             low, rest = parse_uint_prefix(text, 0, _HIGHEST)
             if not rest:
                 return low, low
-            if rest[0] == "-":
+            if rest[0] in "-:":
                 return low, parse_uint(rest[1:], 0, _HIGHEST)
         except ValueError:
             pass
