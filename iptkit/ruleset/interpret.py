@@ -130,7 +130,7 @@ class _Refused(Exception):  # control flow: the line is refused for this fault
 
 
 class _Consequence(Exception):  # control flow
-    """The line is refused only because of a fault that was reported before: it is passed by without a word."""
+    """The line is refused only because of a fault reported before: it is passed by without a word."""
 
 
 class _NotPlain(Exception):
