@@ -45,9 +45,10 @@ def iptkit(capfd: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
     return run
 
 
-def python(code: str, *arguments: str) -> str:
+def python(code: str, *arguments: str, **environment: str) -> str:
     return subprocess.run(
         [sys.executable, "-c", code, *arguments],
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         check=True,
@@ -138,10 +139,14 @@ def test_a_file_that_is_not_there_is_said(iptkit: Callable[..., Ended], command:
     assert "/no/such/file" in refused.err
 
 
-def test_each_module_imports_alone() -> None:
-    """None relies on another having been imported before it: each is the first in a process of its own."""
+def test_each_module_imports_alone(tmp_path: Path) -> None:
+    """None relies on another having been imported before it: each is the first in a process of its own.
+
+    They share what was compiled.
+    """
     code = """
 import importlib, os, sys
+import click, json, lark, subprocess  # others' modules, once
 failed = []
 for name in sys.argv[1:]:
     child = os.fork()
@@ -153,7 +158,8 @@ for name in sys.argv[1:]:
         failed.append(name)
 print(*failed)
 """
-    assert python(code, *modules()) == "\n"
+    compiled = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(tmp_path)}
+    assert python(code, *modules(), **compiled) == "\n"
 
 
 def modules() -> list[str]:
