@@ -17,7 +17,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from iptkit.extensions.spec import Extension
-from iptkit.ruleset.binding import (
+from iptkit.ruleset.bound import (
     CORE_EXACT,
     Bound,
     Placed,
@@ -31,7 +31,8 @@ from iptkit.ruleset.binding import (
 from iptkit.syntax.document import Shape
 
 if TYPE_CHECKING:
-    from iptkit.ruleset.binding import Binder, Memo, RawMemo
+    from iptkit.ruleset.binding import Binder
+    from iptkit.ruleset.bound import Memo, RawMemo
 
 _CONDITIONS = frozenset(
     ("-s", "-d", "-i", "-o", "-p", "-f", "--source", "--destination", "--protocol", "--in-interface",

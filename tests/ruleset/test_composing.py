@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iptkit.ruleset.binding import Binder, Bound, Placed, bind
+from iptkit.ruleset.binding import Binder
+from iptkit.ruleset.bound import Bound, Placed, bind
 from iptkit.ruleset.composing import Composer
 from iptkit.syntax.document import RuleLine, Shape
 from iptkit.syntax.parser import Parser
