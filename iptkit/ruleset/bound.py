@@ -288,7 +288,7 @@ class Placed(NamedTuple):
     """A segment in its shape."""
 
     segment: Segment
-    key: Callable[[tuple[Any, ...]], Any]  # its values out of all the rule's
+    key: Callable[[Any], Any]  # its values out of all the rule's
     word: int  # where its name stands
     named: bool  # False for a match its protocol brought
     holes: tuple[int, ...]  # of the rule, in the order of the segment's

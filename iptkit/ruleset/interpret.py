@@ -517,7 +517,7 @@ class _Interpreter:
             if not unseen:
                 memos = bound.memos
                 self.uses.append((placed, tuple([memos[hole] for hole in placed.holes])))
-            unseen.add(placed.key(tuple(raws)))
+            unseen.add(placed.key(raws))
         rule = Rule(binder, line, bound, None, counters)
         chain.rules.append(rule)
         if self.noflush:
