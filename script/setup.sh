@@ -31,12 +31,12 @@ need_packages() {
         return 0
     fi
     say "apt-get install ${missing[*]}"
-    # What succeeds is not worth reading; errors are, and come by the other stream.
-    {
-        apt-get update -qq &&
-            DEBIAN_FRONTEND=noninteractive apt-get install -y -qq -o Dpkg::Use-Pty=0 \
-                --no-install-recommends "${missing[@]}"
-    } >/dev/null
+    local told
+    if ! told=$(apt-get update -qq 2>&1 &&
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" 2>&1); then
+        printf '%s\n' "$told" >&2
+        return 1
+    fi
 }
 
 # Can this Python make environments, and is it new enough? ensurepip is what Debian leaves out.
