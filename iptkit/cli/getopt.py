@@ -1,4 +1,4 @@
-"""getopt_long() as the iptables programs use it: options anywhere, abbreviated, bundled, with optional values.
+"""getopt_long() as the iptables programs use it: options anywhere, abbreviated, bundled, values optional.
 
 Click parses otherwise: it knows no abbreviations and no options whose value
 may be left out.  The commands that stand in for iptables-restore and
@@ -11,9 +11,18 @@ from typing import NamedTuple
 
 import click
 
+NONE, REQUIRED, OPTIONAL, NEXT = range(4)
+
 
 class OptionSpec(NamedTuple):
-    """`value` is 0 for an option without one, 1 where one must follow, -1 where it may be glued on."""
+    """One option.  `value` tells which values it takes:
+
+    NONE      none
+    REQUIRED  one, glued on or in the next word
+    OPTIONAL  one or none: glued on, or in the next word where that is a number
+    NEXT      one or none: the next word if that begins no option, or glued on
+              after a long name, as iptables-restore reads -w
+    """
 
     key: str
     letters: str
@@ -56,13 +65,25 @@ def _long(word: str, words: list[str], specs: list[OptionSpec]) -> tuple[str, st
         raise GetoptError(f"option '--{name}' is ambiguous; possibilities: {possible}")
     spec = near[0]
     full = next(n for n in spec.names if n.startswith(name))
-    if spec.value == 0 and equals:
+    if spec.value == NONE and equals:
         raise GetoptError(f"option '--{full}' doesn't allow an argument")
-    if spec.value == 1 and not equals:
-        if not words:
-            raise GetoptError(f"option '--{full}' requires an argument")
-        return spec.key, words.pop(0)
-    return spec.key, value if equals else None
+    if equals:
+        return spec.key, value
+    if spec.value == REQUIRED and not words:
+        raise GetoptError(f"option '--{full}' requires an argument")
+    return spec.key, _next_value(spec, words)
+
+
+def _next_value(spec: OptionSpec, words: list[str]) -> str | None:
+    """The value of an option with none glued on; it is taken from `words`."""
+    follows = spec.value == REQUIRED or (
+        words
+        and (
+            (spec.value == OPTIONAL and words[0].isdecimal())
+            or (spec.value == NEXT and words[0][:1] not in ("-", "!"))
+        )
+    )
+    return words.pop(0) if follows else None
 
 
 def _short(
@@ -73,16 +94,12 @@ def _short(
         spec = by_letter.get(letter)
         if spec is None:
             raise GetoptError(f"invalid option -- '{letter}'")
-        if spec.value == 0:
-            found.append((spec.key, None))
-            continue
-        if bundle or spec.value == -1:
-            found.append((spec.key, bundle or None))
-        elif words:
-            found.append((spec.key, words.pop(0)))
-        else:
+        if bundle and spec.value in (REQUIRED, OPTIONAL):
+            found.append((spec.key, bundle))
+            return
+        if spec.value == REQUIRED and not words:
             raise GetoptError(f"option requires an argument -- '{letter}'")
-        return
+        found.append((spec.key, None if bundle else _next_value(spec, words)))
 
 
 class GetoptCommand(click.Command):
@@ -119,7 +136,7 @@ class GetoptCommand(click.Command):
         return []
 
     def _take(self, ctx: click.Context, option: click.Option, value: str | None) -> None:
-        if option.name in ("help", "version") or option.callback is not None:
+        if option.name == "help" or option.callback is not None:
             option.process_value(ctx, True)
             return
         name = option.name or ""
@@ -143,5 +160,5 @@ def _default(option: click.Option) -> object:
 def _spec(option: click.Option) -> OptionSpec:
     letters = "".join(o[1:] for o in option.opts if not o.startswith("--"))
     names = tuple(o[2:] for o in option.opts if o.startswith("--"))
-    value = 0 if option.is_flag else -1 if option._flag_needs_value else 1
+    value = NONE if option.is_flag else OPTIONAL if option._flag_needs_value else REQUIRED
     return OptionSpec(option.opts[0], letters, names, value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -51,4 +52,10 @@ def iptkit() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `iptkit`, and of the names it may be linked to."""
+    if arguments is None:
+        from iptkit.cli.iptables import program_of, run
+
+        program = program_of(sys.argv[0])
+        if program is not None:
+            run(program, sys.argv[0], sys.argv[1:])
     iptkit.main(args=arguments, prog_name="iptkit")

@@ -13,34 +13,46 @@ from iptkit.cli.common import (
     complete_file,
     family_of,
     family_options,
-    fail,
     read_source,
     report_diagnostics,
     want_color,
+    write_text,
 )
 from iptkit.cli.getopt import GetoptCommand
+from iptkit.cli.plan import plan_document, plan_text
+from iptkit.cli.telling import tell
+from iptkit.kernel.backend import CommitError
 from iptkit.kernel.errors import KernelError
+from iptkit.text.source import shown
 
 if TYPE_CHECKING:
     from iptkit.kernel.transaction import Transaction
+    from iptkit.text.diagnostic import Diagnostic
     from iptkit.text.source import Source
 
 FOREVER = -1.0
-_ENDED = {"help": "-h in a line ends the file: nothing is applied", "version": "-V in a line ends the file: nothing is applied"}
+_ENDED = {
+    "help": "-h in a line ends the file: nothing is applied",
+    "version": "-V in a line ends the file: nothing is applied",
+}
 
 
 @click.command(cls=GetoptCommand, context_settings={"help_option_names": ["-h", "--help"]})
 @family_options
 @click.option("-c", "--counters", is_flag=True, help="restore the packet and byte counters in the file")
 @click.option("-n", "--noflush", is_flag=True, help="keep what the tables hold; add to it")
-@click.option("-t", "--test", is_flag=True, help="read and check all of it, apply nothing; needs no root and no kernel")
+@click.option(
+    "-t", "--test", is_flag=True, help="read and check all of it, apply nothing; needs no root and no kernel"
+)
 @click.option("-T", "--table", metavar="TABLE", help="restore only this table")
 @click.option("-v", "--verbose", is_flag=True, help="print comments and what is flushed and added")
 @click.option("-w", "--wait", is_flag=False, flag_value=FOREVER, type=float, metavar="[=SECONDS]",
               help="wait for the xtables lock, for ever or so long")  # fmt: skip
 @click.option("-W", "--wait-interval", is_flag=False, flag_value=0, type=int, metavar="[=MICROSECONDS]",
               help="how often to try for the lock")  # fmt: skip
-@click.option("-M", "--modprobe", metavar="COMMAND", help="taken and not used: the kernel loads its modules itself")
+@click.option(
+    "-M", "--modprobe", metavar="COMMAND", help="taken and not used: the kernel loads its modules itself"
+)
 @click.option("-b", "--binary", is_flag=True, hidden=True)
 @click.option("-V", "--version", is_flag=True, help="print the version and exit")
 @click.option("--backend", type=click.Choice(["auto", "legacy", "nft", "memory"]), default="auto",
@@ -48,7 +60,9 @@ _ENDED = {"help": "-h in a line ends the file: nothing is applied", "version": "
 @click.option("--state", metavar="FILE", help="what the memory backend holds: read before, written after")
 @click.option("--plan", is_flag=True, help="print what would change, change nothing")
 @click.option("--per-table", is_flag=True, help="commit table by table, as iptables-restore does")
-@click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", help="of findings and plan")
+@click.option(
+    "--format", "format_", type=click.Choice(["text", "json"]), default="text", help="of findings and plan"
+)
 @color_option
 @click.argument("file", required=False, shell_complete=complete_file)
 def command(
@@ -88,6 +102,7 @@ def command(
         click.echo("-b/--binary option is not implemented", err=True)
     source = read_source(file, status=1) if file is not None else read_source("-")
     chosen = "memory" if test and backend == "auto" else backend
+    done = error = None
     try:
         done = api.restore_source(
             source,
@@ -97,52 +112,71 @@ def command(
             noflush=noflush,
             counters=counters,
             table=table,
-            test=test or plan,
+            test=test,
+            look=plan,
             per_table=per_table,
             wait=0 if wait is None else wait,
-            keep=verbose,
             interval=wait_interval,
+            keep=verbose or plan,
         )
-    except KernelError as error:
-        fail(str(error), status=api.exit_status(error))
-    status = _report(source, done, format_, color)
-    if plan and done.plan is not None:
-        from iptkit.cli.plan import print_plan
-
-        print_plan(done.plan, format_, want_color(color))
-    if verbose and done.plan is not None:
-        _tell(source, done, noflush)
+        status = done.outcome.status
+    except KernelError as trouble:
+        error, status = trouble, api.exit_status(trouble)
+    if format_ == "json":
+        _print_json(source, done, error, status)
+    else:
+        _print_text(source, done, error, color, plan=plan)
+    if verbose and done is not None and done.plan is not None and format_ == "text":
+        write_text("".join(line + "\n" for line in tell(source, done.plan)))
     sys.exit(status)
 
 
-def _report(source: Source, done: Transaction, format_: str, color: str) -> int:
-    outcome = done.outcome
-    if outcome.diagnostics:
-        if format_ == "json":
-            from iptkit.report.json import render_json
-
-            click.echo(render_json([(source, outcome.diagnostics)]))
-        else:
-            report_diagnostics(source, outcome.diagnostics, color)
-    elif outcome.ended:
-        click.echo(f"iptkit: {_ENDED[outcome.ended]}", err=True)
-    return outcome.status
+def _relevant(done: Transaction) -> list[Diagnostic]:
+    """The findings, less the errors that are none where the text goes."""
+    side = "nft" if done.backend == "nft" else "legacy"
+    return [found for found in done.outcome.diagnostics if not found.backends or side in found.backends]
 
 
-def _tell(source: Source, done: Transaction, noflush: bool) -> None:
-    """What -v of iptables-restore tells: comments, chains flushed and deleted, rules."""
-    assert done.plan is not None
-    for line in source.text.split("\n"):
-        if line.startswith("#"):
-            click.echo(line.encode("latin-1"))
-    for planned in done.plan.tables:
-        old = done.plan.before.tables.get(planned.name)
-        if old is not None and not noflush:
-            for chain in old.saved_chains():
-                click.echo(f"Flushing chain `{chain.name}'".encode("latin-1"))
-            for chain in old.saved_chains():
-                if not chain.builtin:
-                    click.echo(f"Deleting chain `{chain.name}'".encode("latin-1"))
-        for chain in planned.table.saved_chains():
-            for rule in chain.rules:
-                click.echo(f"-A {chain.name}{rule.text()}".encode("latin-1"))
+def _print_text(
+    source: Source, done: Transaction | None, error: KernelError | None, color: str, *, plan: bool
+) -> None:
+    if error is not None:
+        where = f"{source.name}:{error.line}: " if isinstance(error, CommitError) and error.line else ""
+        click.echo(f"iptkit: {where}{shown(str(error))}", err=True)
+    if done is None:
+        return
+    found = _relevant(done)
+    if found:
+        report_diagnostics(source, found, color)
+    elif done.outcome.ended:
+        click.echo(f"iptkit: {_ENDED[done.outcome.ended]}", err=True)
+    if plan and done.plan is not None:
+        write_text(plan_text(done.plan, want_color(color)))
+
+
+def _print_json(source: Source, done: Transaction | None, error: KernelError | None, status: int) -> None:
+    """One object: how it went, what was found, what was refused on the machine, and with --plan the plan."""
+    import json
+
+    from iptkit.report.json import findings_of
+
+    document = {
+        "schema": "iptkit-restore/1",
+        "file": source.name,
+        "status": status,
+        "backend": done.backend if done else None,
+        "committed": bool(done and done.committed),
+        "findings": findings_of(source, _relevant(done)) if done else [],
+        "error": _error(error),
+        "plan": plan_document(done.plan) if done and done.plan else None,
+    }
+    click.echo(json.dumps(document, indent=1, ensure_ascii=False))
+
+
+def _error(error: KernelError | None) -> dict[str, object] | None:
+    if error is None:
+        return None
+    found: dict[str, object] = {"message": shown(str(error)), "table": None, "line": None}
+    if isinstance(error, CommitError):
+        found.update(table=error.table or None, line=error.line or None)
+    return found

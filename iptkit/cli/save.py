@@ -9,6 +9,7 @@ import click
 from iptkit import api
 from iptkit.cli.common import fail, family_of, family_options, write_text
 from iptkit.cli.getopt import GetoptCommand
+from iptkit.cli.iptables import now
 from iptkit.kernel.errors import KernelError
 
 
@@ -54,7 +55,7 @@ def command(
             counters=counters,
             table=table,
             reproducible=reproducible,
-            now=None if reproducible else _now(),
+            now=None if reproducible else now(),
         )
     except KernelError as error:
         fail(str(error), status=1)
@@ -67,10 +68,3 @@ def command(
     except OSError as error:
         fail(f"cannot write {file}: {error.strerror}", status=1)
     sys.exit(0)
-
-
-def _now() -> str:
-    """The local time as ctime() prints it."""
-    import time
-
-    return time.ctime()

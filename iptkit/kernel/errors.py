@@ -11,3 +11,7 @@ class KernelError(IptkitError):
     def __init__(self, message: str, errno: int = 0) -> None:
         super().__init__(message)
         self.errno = errno
+
+
+class NoSuchTable(KernelError):
+    """iptables has no table of that name."""

@@ -372,9 +372,9 @@ class Machine:
         for rule in rules if asking else ():
             if rule.bound in asking:
                 self._look_up_sets(rule)
-                for use in (*rule.matches, rule.target) if rule.bound.opaque else ():
-                    if isinstance(use, Opaque):
-                        opaque.append((use, rule.conditions.protocol, rule.line.number))
+                uses = (*rule.matches, rule.target) if rule.bound.opaque else ()
+                where = rule.conditions.protocol, rule.line.number
+                opaque += [(use, *where) for use in uses if isinstance(use, Opaque)]
         if opaque:
             self._ask_plugins(opaque)
 

@@ -38,15 +38,17 @@ def restore(
     counters: bool = False,
     table: str | None = None,
     test: bool = False,
+    look: bool = False,
     per_table: bool = False,
     keep: bool = True,
 ) -> Transaction:
     """Interpret a text on the backend's state and commit the result.
 
     Unless `per_table`, a text with any fault changes nothing, and a commit that
-    fails is undone.  `test` stops before the commit.  Without `keep` the rules
-    make room as they are committed: the Transaction has no plan then, and the
-    chains of its outcome are empty.  Raises KernelError (a CommitError or
+    fails is undone.  `test` stops before the commit, and so does `look`, with a
+    plan that knows all rules there are now.  Without `keep` the rules make room
+    as they are committed: the Transaction has no plan then, and the chains of
+    its outcome are empty.  Raises KernelError (a CommitError or
     LockBusy for instance) where the backend fails.
     """
     if backend.name == "nft" and source.text[-1:] not in ("", "\n"):
@@ -54,7 +56,7 @@ def restore(
     # The process's own parser remembers the shapes it met, for the next text.
     document = parse(source) if keep else Parser().parse(source)
     with backend.lock():
-        before = backend.state(binder, rules=noflush or test)
+        before = backend.state(binder, rules=noflush or look)
         outcome = interpret(
             document,
             binder,
@@ -70,7 +72,7 @@ def restore(
         plan = make_plan(
             outcome, before, source, noflush=noflush, counters=counters, table=table, partial=refused
         )
-        if test:
+        if test or look:
             return Transaction(outcome, plan, False, backend.name)
         if not keep:
             del document
