@@ -8,63 +8,36 @@ seen on Linux 6.18), nf_tables follows every jump of a chain it reaches.
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from iptkit.extensions.core import Jump, Verdict
-from iptkit.lint.conditions import is_open_to_kernel, may_be_open_to_kernel
+from iptkit.extensions.core import Verdict
+from iptkit.lint.conditions import is_open_to_kernel
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from iptkit.lint.facts import SectionFacts
     from iptkit.ruleset.model import Rule
 
-
-class Call(NamedTuple):
-    """A rule that jumps or goes to a user chain."""
-
-    caller: str
-    to: str
-    rule: Rule
-
-
-NO_HOOKS: frozenset[str] = frozenset()
+    Callees = dict[str, list[str]]
 
 
 class Calls:
     def __init__(self, section: SectionFacts) -> None:
         self._section = section
 
-    @functools.cached_property
-    def by_caller(self) -> dict[str, list[Call]]:
-        """All calls, by the chain that makes them; not in the order of the chain."""
-        out: dict[str, list[Call]] = {}
-        for bound, shape in self._section.shapes.items():
-            jump = bound.jump
-            if jump is None or bound.target is not None:
-                continue
-            # One entry a rule: kept plain, there are files with 100,000 jumps.
-            if jump.__class__ is int:
-                for rule, chain in zip(shape.rules, shape.chains, strict=True):
-                    target = rule.values[jump]
-                    if target.__class__ is Jump:
-                        name = chain.name
-                        call = Call(name, rule.renamed or target.chain, rule)
-                        try:
-                            out[name].append(call)
-                        except KeyError:
-                            out[name] = [call]
-            else:
-                for rule, chain in zip(shape.rules, shape.chains, strict=True):
-                    target = rule.target
-                    if isinstance(target, Jump):
-                        out.setdefault(chain.name, []).append(Call(chain.name, target.chain, rule))
-        return out
+    @property
+    def by_caller(self) -> dict[str, list[tuple[str, Rule]]]:
+        """For each chain the chains it calls, with the calling rule; not in the order of the chain."""
+        return self._section.jumps[0]
 
     @functools.cached_property
-    def by_callee(self) -> dict[str, list[Call]]:
-        out: dict[str, list[Call]] = {}
-        for calls in self.by_caller.values():
-            for call in calls:
-                out.setdefault(call.to, []).append(call)
+    def by_callee(self) -> dict[str, list[tuple[str, Rule]]]:
+        """For each chain the chains that call it, with the calling rule."""
+        out: dict[str, list[tuple[str, Rule]]] = {}
+        for caller, calls in self.by_caller.items():
+            for to, rule in calls:
+                out.setdefault(to, []).append((caller, rule))
         return out
 
     @functools.cached_property
@@ -72,94 +45,134 @@ class Calls:
         """`id` of the rules that the legacy kernel does not look at: they follow an unconditional verdict."""
         out: set[int] = set()
         family = self._section.facts.family
-        for bound, shape in self._section.shapes.items():
-            if bound.target is not None or bound.jump is None or not may_be_open_to_kernel(bound):
+        for part, shapes in self._section.parts.items():
+            if part.jumps is None or part.protocol or part.matches:
                 continue
-            for rule, chain in zip(shape.rules, shape.chains, strict=True):
-                if chain.rules[-1] is rule or id(rule) in out:
+            for shape in shapes:
+                bound = shape.bound
+                if bound.hooked or (bound.lists and not self._section.facts.any_network):
                     continue
-                if isinstance(self._section.target_of(rule), Verdict) and is_open_to_kernel(
-                    rule, bound, family
-                ):
-                    at = next(i for i, each in enumerate(chain.rules) if each is rule)
-                    out.update(map(id, chain.rules[at + 1 :]))
+                for rule, chain in zip(shape.rules, shape.chains, strict=True):
+                    rules = chain.rules
+                    if rules[-1] is rule or id(rule) in out or not is_open_to_kernel(rule, family):
+                        continue
+                    if isinstance(self._section.target_of(rule), Verdict):
+                        at = next(i for i, each in enumerate(rules) if each is rule)
+                        out.update(map(id, rules[at + 1 :]))
         return frozenset(out)
 
     @functools.cached_property
-    def hooks(self) -> dict[str, set[str]]:
-        """Chain -> the built-in chains that lead to it, as nf_tables sees it: by every jump."""
-        return self._hooks(NO_HOOKS)
+    def nft(self) -> Graph:
+        """The calls as nf_tables sees them: every jump."""
+        callees = {caller: [to for to, _ in calls] for caller, calls in self.by_caller.items()}
+        return Graph(self._section.builtins, callees)
 
     @functools.cached_property
-    def legacy_hooks(self) -> dict[str, set[str]]:
-        """The same as the legacy kernel sees it."""
-        return self._hooks(self.behind_verdict) if self.behind_verdict else self.hooks
-
-    def _hooks(self, unseen: frozenset[int] | frozenset[str]) -> dict[str, set[str]]:
+    def legacy(self) -> Graph:
+        """The calls as the legacy kernel sees them."""
+        unseen = self.behind_verdict
+        if not unseen:
+            return self.nft
         callees = {
-            caller: {call.to for call in calls if not unseen or id(call.rule) not in unseen}
+            caller: [to for to, rule in calls if id(rule) not in unseen]
             for caller, calls in self.by_caller.items()
         }
-        out: dict[str, set[str]] = {}
-        for name, chain in self._section.chains.items():
-            if not chain.builtin:
-                continue
-            seen = {name}
-            pending = [name]
-            while pending:
-                for to in callees.get(pending.pop(), ()):
-                    if to not in seen:
-                        seen.add(to)
-                        pending.append(to)
-            for each in seen:
-                out.setdefault(each, set()).add(name)
-        return out
+        return Graph(self._section.builtins, callees)
+
+
+class Graph:
+    """Calls between chains by name, a chain named once for every call."""
+
+    def __init__(self, builtins: Iterable[str], callees: Callees) -> None:
+        self._builtins = tuple(builtins)
+        self._callees = callees
 
     @functools.cached_property
-    def levels(self) -> tuple[dict[str, int], set[str]]:
-        """How many user chains deep a chain stands at most, and the chains that stand on or behind a cycle.
+    def from_builtin(self) -> dict[str, set[str]]:
+        """Built-in chain -> the chains it leads to, itself among them."""
+        below: dict[str, set[str]] = {}
+        out = {}
+        for builtin in self._builtins:
+            out[builtin] = {builtin}
+            for to in set(self._callees.get(builtin, ())):
+                if to not in below:
+                    below[to] = self._below(to)
+                out[builtin] |= below[to]
+        return out
 
-        A built-in chain has level 0; chains that no built-in chain leads to have none.
-        """
-        waiting = dict.fromkeys(self._section.chains, 0)
-        callees: dict[str, set[str]] = {}
-        for caller, calls in self.by_caller.items():
-            callees[caller] = {call.to for call in calls}
-            for to in callees[caller]:
-                waiting[to] += 1
-        level = dict.fromkeys(self.hooks, 0)
-        ready = [name for name, count in waiting.items() if not count]
-        for name in ready:
-            deeper = level[name] + 1 if name in level else 0
-            for to in callees.get(name, ()):
-                if deeper and level[to] < deeper:
-                    level[to] = deeper
-                waiting[to] -= 1
-                if not waiting[to]:
-                    ready.append(to)
-        stuck = {name for name, count in waiting.items() if count}
-        return level, stuck
+    def _below(self, start: str) -> set[str]:
+        """A chain and all it leads to."""
+        callees = self._callees
+        seen = {start}
+        pending = [start]
+        for name in pending:
+            if name in callees:
+                new = [to for to in callees[name] if to not in seen]
+                if new:
+                    seen.update(new)
+                    pending += new  # a chain may be in it twice, and is then looked at twice
+        return seen
+
+    @functools.cached_property
+    def reached(self) -> set[str]:
+        """The chains that a built-in chain leads to, and the built-in chains."""
+        return set().union(*self.from_builtin.values())
+
+    def hooks(self, name: str) -> list[str]:
+        """The built-in chains that lead to a chain."""
+        return [builtin for builtin, chains in self.from_builtin.items() if name in chains]
+
+    @functools.cached_property
+    def _layers(self) -> tuple[int, list[str]]:
+        """How many layers the chains lie in, callers above callees, and what loops keep from a layer."""
+        callees = self._callees
+        waiting: dict[str, int] = {}
+        for calls in callees.values():
+            for to in calls:
+                waiting[to] = waiting.get(to, 0) + 1
+        layer = [name for name in callees if name not in waiting]
+        count = 0
+        while layer:
+            count += 1
+            below = []
+            for name in layer:
+                for to in callees.get(name, ()):
+                    left = waiting[to] - 1
+                    waiting[to] = left
+                    if not left:
+                        below.append(to)
+            layer = below
+        return count, [name for name, left in waiting.items() if left]
 
     @functools.cached_property
     def loops(self) -> list[set[str]]:
         """The groups of chains that reach each other."""
-        _, stuck = self.levels
-        return _components({name: [c.to for c in self.by_caller.get(name, ())] for name in stuck})
+        _, stuck = self._layers
+        return _components({name: self._callees.get(name, []) for name in stuck})
 
-    @functools.cached_property
-    def legacy_loops(self) -> set[str]:
-        """The chains of loops that the legacy kernel meets."""
-        unseen = self.behind_verdict
-        edges = {
-            name: [c.to for c in self.by_caller.get(name, ()) if id(c.rule) not in unseen]
-            for group in self.loops
-            for name in group
-            if name in self.legacy_hooks
-        }
-        return {name for group in _components(edges) for name in group}
+    def too_deep(self, limit: int) -> set[str]:
+        """The chains that stand more than `limit` user chains deep below a built-in chain."""
+        layers, _ = self._layers
+        if layers <= limit + 1:
+            return set()
+        reached = self.reached
+        callees = {name: calls for name, calls in self._callees.items() if name in reached}
+        level = dict.fromkeys(reached, 0)
+        waiting = dict.fromkeys(reached, 0)
+        for calls in callees.values():
+            for to in calls:
+                waiting[to] += 1
+        ready = [name for name, count in waiting.items() if not count]
+        for name in ready:
+            for to in callees.get(name, ()):
+                level[to] = max(level[to], level[name] + 1)
+                waiting[to] -= 1
+                if not waiting[to]:
+                    ready.append(to)
+        return {name for name, deep in level.items() if deep > limit}
 
 
-def _components(edges: dict[str, list[str]]) -> list[set[str]]:
+def _components(edges: Callees) -> list[set[str]]:
     """The strongly connected components that hold a cycle (Tarjan's algorithm, with a stack of its own)."""
     index: dict[str, int] = {}
     low: dict[str, int] = {}

@@ -2,13 +2,14 @@
 
 A check is a class.  Its docstring is its manual (`iptkit rule CODE`): a first
 line, and the parts What, Why, Example and Instead.  Its base says what it
-looks at, so that the engine visits each thing once, however many checks look:
+looks at, so that the engine visits each thing once, however many checks look
+and however many rules there are:
 
     Fault          nothing: the finding is made while the file is read
     FileCheck      the file as a whole
     SectionCheck   each `*table` section
-    ShapeCheck     each distinct shape of rules in a section
-    WordCheck      each distinct value of certain options
+    UseCheck       each way in which rules use certain matches or targets
+    ValueCheck     each distinct value of certain options
 
     class UselessReturn(SectionCheck, code="IPT208"):
         \"\"\"A RETURN at the end of a chain does what the end does.
@@ -26,14 +27,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from iptkit.ruleset.interpret import word_spans
-from iptkit.text.codes import BY_NAME, CODES
+from iptkit.syntax.document import RuleLine
+from iptkit.text.codes import CODES
 from iptkit.text.diagnostic import BOTH, Diagnostic, Severity, Span
 
 if TYPE_CHECKING:
-    import re
     from collections.abc import Iterator
 
-    from iptkit.lint.facts import Facts, OptionValue, SectionFacts, ShapeFacts
+    from iptkit.lint.facts import Facts, SectionFacts, UseFacts
+    from iptkit.lint.optionvalues import OptionValue
     from iptkit.syntax.document import BlankLine
     from iptkit.text.diagnostic import Edit
 
@@ -41,17 +43,16 @@ SEVERITIES = {"E": Severity.ERROR, "W": Severity.WARNING, "I": Severity.INFO}
 
 
 class Note(NamedTuple):
-    """What is said about a shape or a value: it is repeated at every rule that has it.
+    """What is said about a use or a value: it is repeated at every rule that has it.
 
-    `word` is the index of the word at fault among the words of the line, -1
-    for the whole line; for a value, 0 is its first word.
+    `word` counts the words of the use from its name, or those of the value.
     """
 
     message: str
-    word: int = -1
     hint: str = ""
     severity: Severity | None = None
     backends: tuple[str, ...] = ()
+    word: int = 0
 
 
 class Check:
@@ -85,6 +86,12 @@ class Check:
             backends = backends or BOTH
         return Diagnostic(self.code, self.name, severity, message, span, hint, related, backends, fix)
 
+    def noted(self, line: BlankLine, word: int, note: Note) -> Diagnostic:
+        """A note as a finding, at a word of a line."""
+        return self.found(
+            word_of(line, word), note.message, note.hint, severity=note.severity, backends=note.backends
+        )
+
 
 class Fault(Check):
     """A check whose finding is made by whoever reads the file: parser, binder, interpreter."""
@@ -102,24 +109,29 @@ class SectionCheck(Check):
         raise TypeError(f"{type(self).__name__} says nothing")  # pragma: no cover
 
 
-class ShapeCheck(Check):
-    def look(self, shape: ShapeFacts) -> Iterator[Note]:
-        """Look at one shape of a section; what is said holds for all rules that have it."""
+class UseCheck(Check):
+    """Looks at matches and targets by name, once for each set of options they are used with."""
+
+    extensions: ClassVar[tuple[str, ...]] = ()
+
+    def look(self, use: UseFacts) -> Iterator[Note]:
+        """Look at one way of using an extension; what is said holds for all rules that do."""
         raise TypeError(f"{type(self).__name__} says nothing")  # pragma: no cover
 
 
-class WordCheck(Check):
-    """Looks at the values of the options named in `options`: `-s`, `--log-prefix`, ….
+class ValueCheck(Check):
+    """Looks at the values of certain options, named as iptables-save prints them.
 
-    Only values of more than `longer_than` bytes are looked at, as written, in
-    which `pattern` finds something.  With `odd_only` a value written exactly
-    as iptables-save writes it is passed over.
+    Of the options in `options` all values, of those in `odd_options` the ones
+    that iptables-save would not print as they are.  Of these only such in
+    which `pattern` finds something, in the words as written; of options that
+    take any text only those of more than `longer_than` bytes.
     """
 
     options: ClassVar[tuple[str, ...]] = ()
-    pattern: ClassVar[re.Pattern[str] | None] = None
+    odd_options: ClassVar[tuple[str, ...]] = ()
+    pattern: ClassVar[str] = ""
     longer_than: ClassVar[int] = 0
-    odd_only: ClassVar[bool] = False
 
     def look(self, value: OptionValue) -> Iterator[Note]:
         """Look at one value; what is said holds wherever it stands."""
@@ -135,22 +147,27 @@ def whole(line: BlankLine) -> Span:
 
 def word_of(line: BlankLine, index: int) -> Span:
     """The span of one word of a rule line, or of all of it where there is no such word."""
-    spans = word_spans(line) if index >= 0 and line.kind == "rule" else []  # type: ignore[arg-type]  # kind says RuleLine
-    if index < len(spans):
-        return Span(line.number, *spans[index])
+    if index >= 0 and isinstance(line, RuleLine):
+        span = _usual_span(line, index)
+        if span is not None:
+            return span
+        spans = word_spans(line)
+        if index < len(spans):
+            return Span(line.number, *spans[index])
     return whole(line)
 
 
-__all__ = [
-    "BOTH",
-    "BY_NAME",
-    "Check",
-    "Fault",
-    "FileCheck",
-    "Note",
-    "SectionCheck",
-    "ShapeCheck",
-    "WordCheck",
-    "whole",
-    "word_of",
-]
+def _usual_span(line: RuleLine, index: int) -> Span | None:
+    """The same without cutting the line, where one blank parts its words; None when that is not so."""
+    shape = line.shape
+    if shape is None or line.counters is not None or index >= len(shape.words):
+        return None
+    values = iter(line.values)
+    start = 0
+    for word in shape.words[:index]:
+        start += len(next(values) if word is None else word) + 1
+    word = shape.words[index]
+    text = next(values) if word is None else word
+    if not line.raw.startswith(text, start) or (start and line.raw[start - 1] != " "):
+        return None
+    return Span(line.number, start, start + len(text))

@@ -1,93 +1,65 @@
-"""What checks want to know about a file, worked out once and only if one asks."""
+"""What checks want to know about a file, worked out once and only if one asks.
+
+There may be 100,000 rules, and as many of their values different: so most of
+this goes by what rules have in common, and by words as they are written, and
+reads a value only where a check must know what it means.
+"""
 
 from __future__ import annotations
 
 import functools
+import re
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from iptkit.extensions.core import BUILTIN_CHAINS, INTERFACE, NETWORKS, Jump, Verdict
-from iptkit.extensions.spec import RuleFacts
+from iptkit.extensions.spec import RuleFacts, Target
+from iptkit.lint.alike import Alike
 from iptkit.lint.calls import Calls
-from iptkit.lint.duplicates import changing_chains, find_duplicates
+from iptkit.lint.conditions import STATE_MATCHES, states_in
 from iptkit.lint.kernel import refusals
 from iptkit.lint.meant import Meant
 from iptkit.lint.normal import Forms
+from iptkit.lint.optionvalues import CORE, odd_words
 from iptkit.lint.reach import Reach
 from iptkit.lint.settle import settle
-from iptkit.ruleset.binding import Memo, RawMemo
+from iptkit.ruleset.bound import RawMemo
 from iptkit.syntax.document import RuleLine
 from iptkit.syntax.parser import words_of
 from iptkit.syntax.words import unquote
 from iptkit.text.diagnostic import BOTH, Severity
-from iptkit.values.addresses import show_network4, show_network6
-from iptkit.values.names import protocol_number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from iptkit.extensions.spec import Extension
-    from iptkit.ruleset.binding import Binder, Bound, Placed, Ref
+    from iptkit.ruleset.binding import Binder
+    from iptkit.ruleset.bound import Bound, Memo, Placed, Segment
     from iptkit.ruleset.interpret import Outcome, Section
     from iptkit.ruleset.model import Chain, Rule
     from iptkit.syntax.document import ChainLine, Document, Line
     from iptkit.text.diagnostic import Diagnostic
     from iptkit.values.context import Family
 
-_CORE = (("s", "source", NETWORKS), ("d", "destination", NETWORKS))
-_INTERFACES = (("i", "in_interface", INTERFACE), ("o", "out_interface", INTERFACE))
-
-
-class _Protocol:
-    """The value of -p, which the shape holds."""
-
-    def parse(self, text: str, context: object) -> int:
-        return protocol_number(text)
-
-
-_PROTOCOL = _Protocol()
-
-
-class OptionAt(NamedTuple):
-    """One option in a shape.
-
-    `flag` is its name as iptables-save prints it, `refs` its words as holes of
-    the rule or as written in the shape, `at` the index of the first of them in
-    the line, `owner` the match or target it belongs to (None for iptables'
-    own).
-    """
-
-    flag: str
-    refs: tuple[Ref, ...]
-    at: int
-    inverted: bool
-    type: Any
-    owner: type[Extension] | None
-
-
-class OptionValue(NamedTuple):
-    """One value of an option: its words as written and as read, and what they mean."""
-
-    option: OptionAt
-    raw: str  # the words, quotes and all, joined by a blank
-    text: str  # without quotes
-    value: Any
-    family: Family
+    # The words of an extension as written, as a key: one word, or a tuple of none or several.
+    Words = str | tuple[str, ...]
 
 
 class ShapeFacts:
-    """A shape, and the rules of one section that have it, each with its chain."""
+    """A shape, and the rules of one section that have it, each with its chain.
 
-    __slots__ = ("bound", "chains", "rules", "section")
+    `part` is the Bound with the shape's matches and target.  Large files share
+    it between many shapes; `holes` and `words` tell how many of these stand
+    before it.
+    """
 
-    def __init__(self, bound: Bound, section: SectionFacts) -> None:
+    __slots__ = ("bound", "chains", "holes", "part", "rules", "words")
+
+    def __init__(self, bound: Bound) -> None:
         self.bound = bound
-        self.section = section
+        self.part, self.holes, self.words = bound.later or (bound, 0, 0)
         self.rules: list[Rule] = []
         self.chains: list[Chain] = []
-
-    @property
-    def options(self) -> tuple[OptionAt, ...]:
-        return self.section.facts.options(self.bound)
 
     def lines(self) -> Iterator[RuleLine]:
         """The lines of the rules, each once: a list of addresses makes several rules of a line."""
@@ -97,13 +69,46 @@ class ShapeFacts:
                 before = rule.line
                 yield before
 
+    def words_taker(self, placed: Placed) -> Callable[[list[str]], Words]:
+        """The function that picks an extension's words from the values of a line; `placed` is of `part`."""
+        if not placed.holes:
+            return _no_words
+        return itemgetter(*[hole + self.holes for hole in placed.holes])
+
+
+class Site(NamedTuple):
+    """A place in shapes where an extension is used: `placed` as counted in their `part`."""
+
+    placed: Placed
+    shapes: list[ShapeFacts]
+
+
+class UseFacts(NamedTuple):
+    """A way in which rules of a section use an extension: its name and options, values aside."""
+
+    segment: Segment
+    section: SectionFacts
+
     @property
-    def target_name(self) -> str:
-        """The target's name; "" for a rule without one, and for a jump to a user chain or a value to come."""
-        target = self.bound.target
-        if target is not None:
-            return target.segment.cls.name
-        return ""
+    def name(self) -> str:
+        return self.segment.cls.name
+
+    @property
+    def flags(self) -> list[str]:
+        """The options given, as iptables-save prints them."""
+        return [option.flag for option, _, _, _ in self.segment.fields]
+
+    def word(self, flag: str) -> int:
+        """Where an option stands, counted from the extension's name."""
+        return next((at for option, _, _, at in self.segment.fields if option.flag == flag), 0)
+
+
+class TargetAt(NamedTuple):
+    """A rule with a certain target, and the index of the word that names it."""
+
+    rule: Rule
+    chain: Chain
+    word: int
 
 
 class SectionFacts:
@@ -116,20 +121,174 @@ class SectionFacts:
         self.name = section.table.name
         self.chains: dict[str, Chain] = section.table.chains
         self.chain_lines: dict[str, ChainLine | RuleLine] = section.chain_lines
+        self._jumps: dict[tuple[str, bool], Jump] = {}
+
+    # -- its rules, by what they have in common
 
     @functools.cached_property
     def shapes(self) -> dict[Bound, ShapeFacts]:
         """The distinct shapes of its rules."""
         shapes: dict[Bound, ShapeFacts] = {}
+        adders: dict[Bound, tuple[Callable[[Rule], None], Callable[[Chain], None]]] = {}
         for chain in self.chains.values():
             for rule in chain.rules:
                 bound = rule.bound
-                shape = shapes.get(bound)
-                if shape is None:
-                    shape = shapes[bound] = ShapeFacts(bound, self)
-                shape.rules.append(rule)
-                shape.chains.append(chain)
+                try:
+                    add_rule, add_chain = adders[bound]
+                except KeyError:
+                    shape = shapes[bound] = ShapeFacts(bound)
+                    add_rule, add_chain = adders[bound] = shape.rules.append, shape.chains.append
+                add_rule(rule)
+                add_chain(chain)
         return shapes
+
+    @functools.cached_property
+    def parts(self) -> dict[Bound, list[ShapeFacts]]:
+        """The shapes by the part that has their matches and target."""
+        out: dict[Bound, list[ShapeFacts]] = {}
+        for shape in self.shapes.values():
+            try:
+                out[shape.part].append(shape)
+            except KeyError:
+                out[shape.part] = [shape]
+        return out
+
+    @functools.cached_property
+    def sites(self) -> dict[Segment, list[Site]]:
+        """The distinct ways in which matches and targets are used, and where."""
+        out: dict[Segment, list[Site]] = {}
+        for part, shapes in self.parts.items():
+            for placed in (*part.matches, part.target):
+                if placed is not None:
+                    out.setdefault(placed.segment, []).append(Site(placed, shapes))
+        return out
+
+    def uses(self, segment: Segment) -> Iterator[tuple[Placed, ShapeFacts, Rule, Chain, Words]]:
+        """Every rule that uses an extension in this way, with its words for it."""
+        for placed, shapes in self.sites[segment]:
+            for shape in shapes:
+                take = shape.words_taker(placed)
+                for rule, chain in zip(shape.rules, shape.chains, strict=True):
+                    yield placed, shape, rule, chain, take(rule.line.values)
+
+    @functools.cached_property
+    def stated(self) -> list[tuple[Rule, Chain, int, bool]]:
+        """The rules that ask for connection states: these as bits, and whether they are negated."""
+        out = []
+        for segment in self.sites:
+            if segment.cls.name not in STATE_MATCHES:
+                continue
+            known: dict[Words, tuple[int, bool] | None] = {}
+            for placed, shape, rule, chain, words in self.uses(segment):
+                try:
+                    states = known[words]
+                except KeyError:
+                    states = known[words] = states_in(self.facts.use(placed, shape, words))
+                if states is not None:
+                    out.append((rule, chain, *states))
+        return out
+
+    @functools.cached_property
+    def jumps(self) -> tuple[dict[str, list[tuple[str, Rule]]], dict[str, list[TargetAt]]]:
+        """What is behind the words after -j and -g, where no options follow.
+
+        First for each chain the chains it calls, with the calling rule, not in
+        the order of the chain.  Then the rules with a target without options,
+        and those with QUEUE, by its name: their shapes do not tell.
+        """
+        calls: dict[str, list[tuple[str, Rule]]] = {}
+        bare: dict[str, list[TargetAt]] = {}
+        chains = self.chains
+        names: dict[str, str] = {}  # a word after -j -> the name of such a target, "" for a verdict
+        # A few steps a rule and no more: there are files with 100,000 jumps.
+        for bound, shape in self.shapes.items():
+            jump = bound.jumps
+            if jump is None:
+                continue
+            literal = None if isinstance(jump, int) else jump
+            for rule, chain in zip(shape.rules, shape.chains, strict=True):
+                word = rule.line.values[jump] if literal is None else literal  # type: ignore[index]  # a hole
+                if word in chains and rule.renamed is None:
+                    to = word
+                else:
+                    name = names.get(word)
+                    if name == "" and rule.renamed is None:
+                        continue
+                    target = self.target_of(rule)
+                    if target.__class__ is not Jump:
+                        names[word] = name = _bare_name(target)
+                        if name:
+                            at = bound.where["j"] + 1
+                            bare.setdefault(name, []).append(TargetAt(rule, chain, at))
+                        continue
+                    to = target.chain
+                if chain.name in calls:
+                    calls[chain.name].append((to, rule))
+                else:
+                    calls[chain.name] = [(to, rule)]
+        return calls, bare
+
+    @property
+    def bare_targets(self) -> dict[str, list[TargetAt]]:
+        """The rules with a target that has no options, and those with QUEUE, by its name."""
+        return self.jumps[1]
+
+    def with_target(self, *names: str) -> Iterator[TargetAt]:
+        """The rules with one of these targets (verdicts and jumps are none, QUEUE is)."""
+        for segment, sites in self.sites.items():
+            if segment.cls.kind == "target" and segment.cls.name in names:
+                for placed, shapes in sites:
+                    for shape in shapes:
+                        word = placed.word + shape.words
+                        for rule, chain in zip(shape.rules, shape.chains, strict=True):
+                            yield TargetAt(rule, chain, word)
+        for name in names:
+            yield from self.bare_targets.get(name, ())
+
+    @functools.cached_property
+    def literals(self) -> list[tuple[str, ShapeFacts, str, int]]:
+        """Values of iptables' own options that are part of a shape: (option, shape, word, its index).
+
+        Every -p all, and words that look like options.
+        """
+        out = []
+        for part, shapes in self.parts.items():
+            if not part.protocol and "p" in part.where:
+                for shape in shapes:
+                    at = part.where["p"] + shape.words + 1
+                    out.append(("-p", shape, shape.bound.shape.words[at] or "", at))
+        for bound, shape in self.shapes.items():
+            # A shape put together from parts has no such word in the first.
+            if shape.part is bound and (bound.lists or bound.hooked):
+                for core in CORE:
+                    ref = getattr(bound, core.ref)
+                    if isinstance(ref, str):
+                        out.append((core.flag, shape, ref, bound.where[core.flag[1]] + 1))
+        return out
+
+    def target_of(self, rule: Rule) -> Any:
+        """The target of a rule, its options unread: a Verdict, a Jump, a Target or its class, or None."""
+        bound = rule.bound
+        jump = bound.jumps
+        if jump is None:
+            if bound.jump is None:
+                return None
+            part = bound.later
+            target = bound.target if part is None else part[0].target
+            return rule.target if target is None else target.segment.cls
+        if not isinstance(jump, int) or rule.renamed is not None:
+            return rule.target
+        raw = rule.line.values[jump]
+        if raw in self.chains:
+            key = raw, bound.goto
+            found = self._jumps.get(key)
+            if found is None:
+                found = self._jumps[key] = Jump(*key)
+            return found
+        name = unquote(raw)
+        return Jump(name, bound.goto) if name in self.chains else bound.memos[jump][raw]
+
+    # -- what follows from them
 
     @functools.cached_property
     def calls(self) -> Calls:
@@ -142,8 +301,28 @@ class SectionFacts:
         return Reach(self)
 
     @functools.cached_property
+    def alike(self) -> Alike:
+        """Rules that repeat others or nearly do."""
+        return Alike(self)
+
+    @functools.cached_property
+    def refusals(self) -> list[Diagnostic]:
+        """What the kernel refuses in it."""
+        return list(refusals(self))
+
+    @functools.cached_property
+    def refused(self) -> set[int]:
+        """Numbers of the lines whose rules the kernel refuses: they count for nothing."""
+        return {found.span.line for found in self.refusals}
+
+    @property
+    def builtins(self) -> tuple[str, ...]:
+        """The names of the built-in chains."""
+        return BUILTIN_CHAINS[self.name]
+
+    @functools.cached_property
     def declared_builtins(self) -> set[str]:
-        return self.chain_lines.keys() & set(BUILTIN_CHAINS[self.name])
+        return self.chain_lines.keys() & set(self.builtins)
 
     @functools.cached_property
     def is_piece(self) -> bool:
@@ -160,21 +339,10 @@ class SectionFacts:
             words.update(word.lower() for word in words_of(broken.line) or broken.line.raw.split())
         return words
 
-    @functools.cached_property
-    def duplicates(self) -> dict[int, Rule]:
-        """`id` of a rule -> an earlier one of its chain that says the same and has the same effect."""
-        return find_duplicates(self)
-
-    @functools.cached_property
-    def changing_chains(self) -> set[str]:
-        """The chains in which packets, marks or sets may be changed."""
-        return changing_chains(self)
-
     def rule_facts(self, rule: Rule) -> RuleFacts:
         """What an extension may know of its rule; comments are left out of the matches."""
-        context = self.facts.binder.context
         matches = tuple(
-            placed.segment.use(placed.key(rule.values), context)
+            placed.segment.use(placed.key(rule.values), rule.context)
             for placed in rule.bound.matches
             if placed.segment.cls.name != "comment"
         )
@@ -185,25 +353,15 @@ class SectionFacts:
         protocol = (bound.protocol, bound.protocol_inverted)
         return RuleFacts(self.facts.family, *protocol, *protocol, ())
 
-    @functools.cached_property
-    def refusals(self) -> list[Diagnostic]:
-        """What the kernel refuses in it."""
-        return list(refusals(self))
 
-    @functools.cached_property
-    def refused(self) -> set[int]:
-        """Numbers of the lines whose rules the kernel refuses: they count for nothing."""
-        return {found.span.line for found in self.refusals}
+def _bare_name(target: Any) -> str:
+    bare = isinstance(target, Target) or (isinstance(target, Verdict) and target.name == "QUEUE")
+    name: str = target.name if bare else ""
+    return name
 
-    def target_of(self, rule: Rule) -> Any:
-        """The target of a rule, its options unread: a Verdict, a Jump, a Target or its class, or None."""
-        bound = rule.bound
-        if bound.target is not None:
-            return bound.target.segment.cls
-        jump = bound.jump
-        if jump.__class__ is int and rule.renamed is None:
-            return rule.values[jump]
-        return rule.target
+
+def _no_words(values: list[str]) -> tuple[()]:
+    return ()
 
 
 class Facts:
@@ -230,8 +388,8 @@ class Facts:
         self.written = written or document
         self.meant = meant or Meant(document)
         self.sections = [SectionFacts(self, section) for section in outcome.sections]
-        self._options: dict[Bound, tuple[OptionAt, ...]] = {}
         self._odd: dict[int, set[str]] = {}
+        self._suspects: dict[tuple[str, int, bool], list[str]] = {}
 
     @functools.cached_property
     def faults(self) -> list[Diagnostic]:
@@ -243,16 +401,11 @@ class Facts:
         """Numbers of the lines that are refused, by either backend."""
         return {d.span.line for d in self.outcome.diagnostics if d.severity is Severity.ERROR}
 
-    def lines_with(self, *needles: str) -> Iterator[Line]:
-        """The lines that hold one of the texts, in order.  Cheap where none does."""
-        text = self.document.source.text
-        starts = {text.rfind("\n", 0, at) + 1 for needle in needles for at in _finds(text, needle)}
-        number = 1
-        before = 0
-        for start in sorted(starts):
-            number += text.count("\n", before, start)
-            before = start
-            yield self.line(number)
+    @functools.cached_property
+    def forms(self) -> Forms:
+        return Forms(self)
+
+    # -- lines
 
     def line(self, number: int) -> Line:
         """The line of that number, counted from 1; its first piece, of one that is read in pieces."""
@@ -262,11 +415,43 @@ class Facts:
         """The text of a line as it was written."""
         return _line(self.written, number).raw
 
+    def lines_with(self, *patterns: str) -> list[Line]:
+        """The lines in which one of the patterns (regular expressions) occurs, in order.
+
+        A pattern begins with a plain character, for which the text is searched
+        first: one that does not occur costs next to nothing.
+        """
+        text = self.document.source.text
+        starts: set[int] = set()
+        for pattern in patterns:
+            if pattern.lstrip("\\")[0] in text:
+                find = text.rfind
+                for hit in re.finditer(pattern, text):
+                    at = hit.start()
+                    starts.add(find("\n", 0, at) + 1)
+        out = []
+        number = 1
+        before = 0
+        for start in sorted(starts):
+            number += text.count("\n", before, start)
+            before = start
+            out.append(self.line(number))
+        return out
+
+    @functools.cached_property
+    def spaced(self) -> set[int]:
+        """Numbers of lines with blanks in a row somewhere, tabs, or blanks at an end."""
+        found = {line.number for line in self.lines_with("  ", "\t", " \n")}
+        found.update(self.meant.odd_starts)
+        return found
+
     @functools.cached_property
     def odd_commands(self) -> list[tuple[RuleLine, Bound]]:
-        """Lines that are commands other than -A, or none, with the meaning of their shapes."""
+        """Lines that do not begin with -A, with the meaning of their shapes."""
         shapes = {
-            bound.shape: bound for bound in self.binder.known.values() if bound.command != "A" or bound.ends
+            bound.shape: bound
+            for bound in self.binder.known.values()
+            if bound.earlier is None and bound.shape.words[:1] != ("-A",)
         }
         if not shapes:
             return []
@@ -276,30 +461,48 @@ class Facts:
             if line.__class__ is RuleLine and line.shape in shapes
         ]
 
-    @functools.cached_property
-    def forms(self) -> Forms:
-        return Forms(self)
+    # -- values
 
-    def options(self, bound: Bound) -> tuple[OptionAt, ...]:
-        """The options of a shape that have values, iptables' own first."""
-        found = self._options.get(bound)
-        if found is None:
-            found = self._options[bound] = tuple(_options(bound))
-        return found
+    def use(self, placed: Placed, shape: ShapeFacts, words: Words) -> Extension:
+        """The use of an extension with these words (see ShapeFacts.words_taker).  Raises BadValue."""
+        memos = shape.bound.memos
+        if isinstance(words, str):
+            return placed.segment.use(memos[placed.holes[0] + shape.holes][words], self.binder.context)
+        values = tuple(
+            memos[hole + shape.holes][word] for hole, word in zip(placed.holes, words, strict=True)
+        )
+        return placed.segment.use(values, self.binder.context)
 
     def odd_words(self, memo: Memo | RawMemo) -> set[str]:
-        """Those words of a memo that iptables-save would write in another way."""
+        """Those words of a memo that iptables-save would not print as they are, or not at all.
+
+        Of texts that may be anything, memos hold none.
+        """
         found = self._odd.get(id(memo))
         if found is None:
-            found = self._odd[id(memo)] = set(_odd(memo, self.family))
+            found = self._odd[id(memo)] = set(odd_words(memo, self.family))
         return found
 
-    def read(self, option: OptionAt, words: tuple[str, ...]) -> OptionValue:
-        """The value that the words, as written, give an option."""
-        texts = tuple(map(unquote, words))
-        text: Any = texts[0] if len(texts) == 1 else texts
-        value = option.type.parse(text, self.binder.context)
-        return OptionValue(option, " ".join(words), " ".join(texts), value, self.family)
+    def suspects(self, pattern: str, memo: Memo | RawMemo, odd: bool) -> list[str]:
+        """The words of a memo, or the odd ones alone, in which a pattern finds something."""
+        key = pattern, id(memo), odd
+        found = self._suspects.get(key)
+        if found is None:
+            words = self.odd_words(memo) if odd else memo
+            search = re.compile(pattern).search
+            found = self._suspects[key] = [raw for raw in words if search(raw)] if pattern else list(words)
+        return found
+
+    @functools.cached_property
+    def any_network(self) -> bool:
+        """Is there an address with a mask of 0 anywhere?"""
+        memo = self.binder.memo(NETWORKS)
+        return any(not mask for raw in self.odd_words(memo) for _, mask in memo[raw])
+
+    @functools.cached_property
+    def any_interface(self) -> bool:
+        """Is there an interface + anywhere?"""
+        return "+" in self.odd_words(self.binder.memo(INTERFACE))
 
 
 def _line(document: Document, number: int) -> Line:
@@ -307,76 +510,3 @@ def _line(document: Document, number: int) -> Line:
     if number <= len(lines) and lines[number - 1].number == number:
         return lines[number - 1]
     return next(line for line in lines if line.number == number)
-
-
-def _finds(text: str, needle: str) -> Iterator[int]:
-    """Where a text occurs, at most once a line."""
-    at = text.find(needle)
-    while at >= 0:
-        yield at
-        end = text.find("\n", at)
-        at = text.find(needle, end) if end >= 0 else -1
-
-
-def _options(bound: Bound) -> Iterator[OptionAt]:
-    for letter, field, type_ in (*_CORE, *_INTERFACES):
-        ref = getattr(bound, field)
-        if ref is not None:
-            inverted = getattr(bound, _INVERTED[letter])
-            yield OptionAt(f"-{letter}", (ref,), bound.where[letter] + 1, inverted, type_, None)
-    if "p" in bound.where:
-        at = bound.where["p"] + 1
-        word = bound.shape.words[at]
-        if word is not None:
-            yield OptionAt("-p", (word,), at, bound.protocol_inverted, _PROTOCOL, None)
-    for placed in (*bound.matches, bound.target):
-        if placed is not None:
-            yield from _extension_options(bound, placed)
-
-
-_INVERTED = {
-    "s": "source_inverted",
-    "d": "destination_inverted",
-    "i": "in_inverted",
-    "o": "out_inverted",
-}
-
-
-def _extension_options(bound: Bound, placed: Placed) -> Iterator[OptionAt]:
-    segment = placed.segment
-    for option, refs, inverted, at in segment.fields:
-        if option.type is not None:
-            whole = tuple(placed.holes[ref] if isinstance(ref, int) else ref for ref in refs)
-            words = bound.shape.words
-            first = placed.word + at
-            # `--opt=value` is one word, `--opt value` are two.
-            apart = words[first] in option.names or "=" not in (words[first] or "")
-            yield OptionAt(option.flag, whole, first + apart, inverted, option.type, segment.cls)
-
-
-def _odd(memo: Memo | RawMemo, family: Family) -> Iterator[str]:
-    type_ = memo.type
-    if type_ is NETWORKS:
-        show = show_network4 if family == 4 else show_network6
-        for raw, value in memo.items():
-            if len(value) != 1 or show(*value[0]) != raw:
-                yield raw
-    elif type_ is INTERFACE or not hasattr(type_, "show"):
-        for raw in memo:
-            if raw[:1] == '"':
-                yield raw
-    else:
-        for raw, value in memo.items():
-            if type_.show(value) != raw:
-                yield raw
-
-
-def names_target(target: Any) -> str:
-    """The name of what `SectionFacts.target_of` gives; "" for None and for jumps."""
-    if target is None or isinstance(target, Jump):
-        return ""
-    name: str = target.name
-    return name
-
-
-__all__ = ["Facts", "OptionAt", "OptionValue", "SectionFacts", "ShapeFacts", "Verdict", "names_target"]

@@ -18,9 +18,8 @@ from iptkit.values.names import protocol_name
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from iptkit.extensions.spec import Problem
-    from iptkit.lint.facts import SectionFacts, ShapeFacts
-    from iptkit.ruleset.binding import Bound, Placed
+    from iptkit.lint.facts import SectionFacts, ShapeFacts, TargetAt, Words
+    from iptkit.ruleset.bound import Bound, Placed, Segment
     from iptkit.ruleset.model import Chain, Rule
     from iptkit.syntax.document import RuleLine
 
@@ -31,27 +30,21 @@ _NATIVE_IN_NFT = ("tcp", "udp")
 
 def refusals(section: SectionFacts) -> Iterator[Diagnostic]:
     """Everything the kernel refuses in a section."""
-    bare: dict[int, set[str]] = {}
-    for shape in section.shapes.values():
-        bound = shape.bound
-        for placed in (*bound.matches, bound.target):
-            if placed is None:
-                continue
-            cls = placed.segment.cls
-            if cls.place is not Extension.place or cls.where != _ANYWHERE:
-                yield from _misplaced(section, placed, shape)
-            if cls.protocols:
-                yield from _without_protocol(placed, shape)
-            if cls.kernel_check is not Extension.kernel_check:
-                yield from _problems(placed, shape)
-        if bound.target is None and isinstance(bound.jump, int):
-            memo = bound.memos[bound.jump]
-            if id(memo) not in bare:
-                bare[id(memo)] = {
-                    raw for raw, use in memo.items() if isinstance(use, Target) and not _is_free(use)
-                }
-            if bare[id(memo)]:
-                yield from _bare(section, bare[id(memo)], shape)
+    for segment, sites in section.sites.items():
+        cls = segment.cls
+        if cls.place is not Extension.place or cls.where != _ANYWHERE:
+            yield from _misplaced(section, segment)
+        if cls.protocols:
+            for placed, shapes in sites:
+                for shape in shapes:
+                    if not _has_protocol(shape.bound, cls):
+                        wanted = _wanted(cls, shape.bound)
+                        for line in shape.lines():
+                            yield _refused(line, placed.word + shape.words, "IPT120", *wanted)
+        if cls.kernel_check is not Extension.kernel_check:
+            yield from _problems(section, segment)
+    for targets in section.bare_targets.values():
+        yield from _bare(section, targets)
 
 
 def _refused(
@@ -64,99 +57,91 @@ def _refused(
 # -- places
 
 
-def _misplaced(section: SectionFacts, placed: Placed, shape: ShapeFacts) -> Iterator[Diagnostic]:
-    segment = placed.segment
-    context = section.facts.binder.context
-    by_use = segment.cls.place is not Extension.place
-    judge = _Judge(section, segment.cls)
-    where = segment.cls.where
-    for rule, chain in zip(shape.rules, shape.chains, strict=True):
-        if by_use:
-            where = segment.use(placed.key(rule.values), context).place()
-        yield from judge.look(rule, chain, where, placed.word)
+def _misplaced(section: SectionFacts, segment: Segment) -> Iterator[Diagnostic]:
+    cls = segment.cls
+    if cls.place is Extension.place:
+        judge = _Judge(section, cls, cls.where)
+        if judge.may_be_wrong:
+            for placed, shapes in section.sites[segment]:
+                for shape in shapes:
+                    word = placed.word + shape.words
+                    for rule, chain in zip(shape.rules, shape.chains, strict=True):
+                        yield from judge.look(rule, chain, word)
+        return
+    judges: dict[Any, _Judge] = {}
+    for placed, shape, rule, chain, words in section.uses(segment):
+        judge_of_use = judges.get(words)
+        if judge_of_use is None:
+            where = section.facts.use(placed, shape, words).place()
+            judge_of_use = judges[words] = _Judge(section, cls, where)
+        if judge_of_use.may_be_wrong:
+            yield from judge_of_use.look(rule, chain, placed.word + shape.words)
 
 
-def _is_free(use: Target) -> bool:
+def _bare(section: SectionFacts, targets: list[TargetAt]) -> Iterator[Diagnostic]:
+    """As `refusals`, for `-j NAME` without options, where shapes do not say which target it is."""
+    use = targets[0].rule.target
+    if not isinstance(use, Target):
+        return  # the verdict QUEUE, which legacy takes anywhere
     cls = type(use)
-    return (
-        cls.place is Extension.place
-        and cls.where == _ANYWHERE
-        and not cls.protocols
-        and cls.kernel_check is Extension.kernel_check
-    )
-
-
-def _bare(section: SectionFacts, bare: set[str], shape: ShapeFacts) -> Iterator[Diagnostic]:
-    """As `refusals`, for `-j NAME` without options, where the shape does not say which target it is.
-
-    `bare` are the words that name a target which may not stand just anywhere.
-    """
-    bound = shape.bound
-    jump = bound.jump
-    assert isinstance(jump, int)
-    word = bound.shape.holes[jump]
-    judges: dict[type, _Judge] = {}
-    for rule, chain in zip(shape.rules, shape.chains, strict=True):
-        if rule.line.values[jump] not in bare:
-            continue
-        use = rule.values[jump]
-        if not isinstance(use, Target):
-            continue  # a user chain of that name
-        cls = type(use)
-        judge = judges.get(cls)
-        if judge is None:
-            judge = judges[cls] = _Judge(section, cls)
-        yield from judge.look(rule, chain, use.place(), word)
-        if cls.protocols and not _has_protocol(bound, cls):
-            yield _refused(rule.line, word, "IPT120", *_wanted(cls, bound))
-        facts = section.rule_facts(rule)
-        for problem in use.kernel_check(facts):
+    judge = _Judge(section, cls, use.place())
+    checks = cls.kernel_check is not Extension.kernel_check
+    for rule, chain, word in targets if judge.may_be_wrong or cls.protocols or checks else ():
+        if judge.may_be_wrong:
+            yield from judge.look(rule, chain, word)
+        if cls.protocols and not _has_protocol(rule.bound, cls):
+            yield _refused(rule.line, word, "IPT120", *_wanted(cls, rule.bound))
+        for problem in use.kernel_check(section.rule_facts(rule)) if checks else ():
             yield _refused(rule.line, word, problem.code, problem.message, problem.hint, problem.backends)
 
 
 class _Judge:
-    """Says what is wrong with an extension in a chain, once for each place and chain."""
+    """Says what is wrong with an extension in a chain."""
 
-    def __init__(self, section: SectionFacts, cls: type[Extension]) -> None:
+    def __init__(self, section: SectionFacts, cls: type[Extension], where: Place) -> None:
         self._section = section
         self._cls = cls
-        self._known: dict[Any, tuple[Any, ...]] = {}
-
-    def look(self, rule: Rule, chain: Chain, where: Place, word: int) -> Iterator[Diagnostic]:
-        seen = id(rule) not in self._section.calls.behind_verdict
-        key = (where, chain.name, seen)
-        found = self._known.get(key)
-        if found is None:
-            found = self._known[key] = self._judge(where, chain, seen)
-        if found:
-            yield _refused(rule.line, word, *found)
-
-    def _judge(self, where: Place, chain: Chain, seen: bool) -> tuple[Any, ...]:
-        """(code, message, hint, backends), or () when all is well."""
-        section = self._section
-        cls = self._cls
-        what = f"the {cls.kind} {cls.name}"
-        backends: tuple[str, ...]
-        if section.name not in where.tables:
-            backends = ("legacy",) if section.name in where.nft_tables else BOTH
-            code = "IPT110" if cls.kind == "target" else "IPT112"
-            hint = f"it may stand in {_list(where.tables)}"
-            return code, f"{what} may not stand in the table {section.name}", hint, backends
+        self._where = where
+        self._wrong_table = section.name not in where.tables
+        forbidden = [hook for hook in section.builtins if hook not in where.hooks]
         calls = section.calls
-        legacy = set(calls.legacy_hooks.get(chain.name, ())) if seen else set()
-        nft = set(calls.hooks.get(chain.name, ())) if chain.builtin or where.nft_user_chains else set()
-        wrong = {"legacy": legacy - set(where.hooks), "nft": nft - set(where.hooks)}
-        backends = tuple(name for name in BOTH if wrong[name])
-        if not backends:
-            return ()
+        # The chains that a hook leads to where it must not stand, as each backend sees it.
+        self._nft: set[str] = set()
+        self._legacy: set[str] = set()
+        for hook in forbidden:
+            self._nft |= calls.nft.from_builtin[hook] if where.nft_user_chains else {hook}
+            self._legacy |= calls.legacy.from_builtin[hook]
+        self._unseen = calls.behind_verdict
+        self.may_be_wrong = self._wrong_table or bool(forbidden)
+
+    def look(self, rule: Rule, chain: Chain, word: int) -> Iterator[Diagnostic]:
+        name = chain.name
+        if self._wrong_table:
+            yield _refused(rule.line, word, *self._in_wrong_table())
+        elif name in self._nft or name in self._legacy:
+            legacy = name in self._legacy and id(rule) not in self._unseen
+            backends = (*(("legacy",) if legacy else ()), *(("nft",) if name in self._nft else ()))
+            if backends:
+                yield _refused(rule.line, word, *self._on_wrong_hook(chain), backends)
+
+    def _in_wrong_table(self) -> tuple[str, str, str, tuple[str, ...]]:
+        """Code, message, hint and backends."""
+        cls, where, table = self._cls, self._where, self._section.name
+        code = "IPT110" if cls.kind == "target" else "IPT112"
+        message = f"the {cls.kind} {cls.name} may not stand in the table {table}"
+        backends = ("legacy",) if table in where.nft_tables else BOTH
+        return code, message, f"it may stand in {_list(where.tables)}", backends
+
+    def _on_wrong_hook(self, chain: Chain) -> tuple[str, str, str]:
+        """Code, message and hint."""
+        cls, where, section = self._cls, self._where, self._section
         code = "IPT111" if cls.kind == "target" else "IPT112"
-        hooks = [hook for hook in section.chains if hook in wrong["legacy"] | wrong["nft"]]
-        if chain.builtin:
-            message = f"{what} may not stand in {chain.name}"
-        else:
-            message = f"{what} may not stand in {chain.name}, which {_list(hooks)} {_leads(hooks)} to"
-        allowed = [hook for hook in section.chains if hook in where.hooks and section.chains[hook].builtin]
-        return code, message, f"it may stand where only {_list(allowed)} {_leads(allowed)}", backends
+        message = f"the {cls.kind} {cls.name} may not stand in {chain.name}"
+        if not chain.builtin:
+            hooks = [hook for hook in section.calls.nft.hooks(chain.name) if hook not in where.hooks]
+            message += f", which {_list(hooks)} {_leads(hooks)} to"
+        allowed = [hook for hook in section.builtins if hook in where.hooks]
+        return code, message, f"it may stand where only {_list(allowed)} {_leads(allowed)}"
 
 
 def _leads(hooks: list[str]) -> str:
@@ -184,35 +169,38 @@ def _wanted(cls: type[Extension], bound: Bound) -> tuple[str, str, tuple[str, ..
     return message, f"add -p {names[0]} to the rule" if len(names) == 1 else "", backends
 
 
-def _without_protocol(placed: Placed, shape: ShapeFacts) -> Iterator[Diagnostic]:
-    cls = placed.segment.cls
-    if not _has_protocol(shape.bound, cls):
-        wanted = _wanted(cls, shape.bound)
-        for line in shape.lines():
-            yield _refused(line, placed.word, "IPT120", *wanted)
-
-
 # -- what extensions say themselves
 
 
-def _problems(placed: Placed, shape: ShapeFacts) -> Iterator[Diagnostic]:
+def _problems(section: SectionFacts, segment: Segment) -> Iterator[Diagnostic]:
     """What is fine without the rule's matches is fine with them: they are read where something is wrong."""
-    segment = placed.segment
-    section = shape.section
-    context = section.facts.binder.context
-    alone = section.shape_facts(shape.bound)
-    known: dict[Any, tuple[Problem, ...]] = {}
-    before: RuleLine | None = None
-    for rule in shape.rules:
-        key = placed.key(rule.values)
-        problems = known.get(key)
-        if problems is None:
-            problems = known[key] = tuple(segment.use(key, context).kernel_check(alone))
-        if problems and rule.line is not before:
-            before = rule.line
-            for problem in segment.use(key, context).kernel_check(section.rule_facts(rule)):
-                word = _word_of_field(placed, problem.field)
-                yield _refused(rule.line, word, problem.code, problem.message, problem.hint, problem.backends)
+    facts = section.facts
+    known: dict[Any, bool] = {}
+
+    def is_wrong(placed: Placed, shape: ShapeFacts, words: Words) -> bool:
+        bound = shape.bound
+        key = words, bound.protocol, bound.protocol_inverted
+        found = known.get(key)
+        if found is None:
+            problems = facts.use(placed, shape, words).kernel_check(section.shape_facts(bound))
+            found = known[key] = any(True for _ in problems)
+        return found
+
+    for placed, shapes in section.sites[segment]:
+        for shape in shapes:
+            take = shape.words_taker(placed)
+            distinct = {take(rule.line.values) for rule in shape.rules}
+            wrong = {words for words in distinct if is_wrong(placed, shape, words)}
+            before: RuleLine | None = None
+            for rule in shape.rules if wrong else ():
+                words = take(rule.line.values)
+                if words in wrong and rule.line is not before:
+                    before = rule.line
+                    for problem in facts.use(placed, shape, words).kernel_check(section.rule_facts(rule)):
+                        word = _word_of_field(placed, problem.field) + shape.words
+                        yield _refused(
+                            rule.line, word, problem.code, problem.message, problem.hint, problem.backends
+                        )
 
 
 def _word_of_field(placed: Placed, field: str) -> int:

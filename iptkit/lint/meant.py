@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 BOM = "\xef\xbb\xbf"  # U+FEFF in UTF-8
 # A line that begins with none of the characters that lines of a save file begin with.
-_ODD_START = re.compile(r"\n(?=[^-:#*\[\n])")
-_COMMIT = re.compile(r"[ \t]*commit(?![^ \t;,.\r])", re.IGNORECASE)
+_ODD_START = r"\n(?=[^-:#*\[\n])"
+_COMMIT = r"(?i)[ \t]*commit(?![^ \t;,.\r])"
 
 # What is put right about a line:
 MARKED = "bom"  # a byte order mark before it
@@ -45,9 +45,9 @@ class Meant:
         text = written.source.text
         self.repairs: dict[int, set[str]] = {}
         self._shifts: dict[int, int] = {}
-        # Numbers of the lines that begin unlike any line of a save file, COMMIT among them.
+        # Numbers of the lines that begin unlike any line of a save file, those that are COMMIT aside.
         self.odd_starts = list(_odd_starts(text))
-        if not self._looks_odd(text):
+        if not self.odd_starts and "\r" not in text:
             self.document = written
             return
         lines = text.split("\n")
@@ -64,10 +64,6 @@ class Meant:
             ended = True
         self.document = parse(Source(written.source.name, "\n".join(lines) + ("\n" if ended else "")))
 
-    def _looks_odd(self, text: str) -> bool:
-        """Could anything be put right?  Every well-formed file has its COMMIT lines among the odd ones."""
-        return "\r\n" in text or text.count("\nCOMMIT\n") != len(self.odd_starts)
-
     def _repair(self, lines: list[str], number: int, ended: bool) -> None:
         raw = lines[number - 1]
         done = set()
@@ -79,7 +75,7 @@ class Meant:
             self._shifts[number] = len(BOM)
             done.add(MARKED)
         bare = raw.lstrip(" \t")
-        if _COMMIT.match(raw):
+        if re.match(_COMMIT, raw):
             if raw != "COMMIT":
                 done.add(COMMITS)
                 raw = "COMMIT"
@@ -116,12 +112,14 @@ class Meant:
 
 
 def _odd_starts(text: str) -> Iterator[int]:
-    if text[:1] not in ("-", ":", "#", "*", "[", "\n", ""):
+    """Numbers of the lines that begin unlike the lines of a save file, those that are COMMIT aside."""
+    if text[:1] not in ("-", ":", "#", "*", "[", "\n", "") and not text.startswith("COMMIT\n"):
         yield 1
     number = 1
     before = 0
-    for hit in _ODD_START.finditer(text):
-        at = hit.start() + 1
-        number += text.count("\n", before, at)
-        before = at
-        yield number
+    for hit in re.finditer(_ODD_START, text):
+        at = hit.end()
+        if not text.startswith("COMMIT\n", at):
+            number += text.count("\n", before, at)
+            before = at
+            yield number

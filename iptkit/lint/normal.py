@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from iptkit.extensions.core import INTERFACE, NETWORKS, Jump, Verdict
 from iptkit.extensions.spec import Extension
 from iptkit.lint.conditions import REWRITABLE, is_changing
+from iptkit.lint.savedform import AS_WRITTEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from iptkit.lint.facts import Facts
-    from iptkit.ruleset.binding import Bound, Placed, Ref
+    from iptkit.ruleset.bound import Bound, Placed, Ref
     from iptkit.ruleset.model import Rule
 
 # A rule's values for its form: those of plain options, then numbers for what is not plain.
@@ -141,9 +142,12 @@ class _Reader:
         cls = segment.cls
         if any(getattr(option.type, "lazy", False) for option, _, _, _ in segment.fields):
             return False
+        if cls.within is not Extension.within:
+            return False
         if cls.settle.__func__ is Extension.settle.__func__:  # type: ignore[attr-defined]  # classmethods have __func__
             return True
-        return cls.name in _PORTS_AND_FLAGS and all(o.flag in _AS_WRITTEN for o, _, _, _ in segment.fields)
+        as_written = AS_WRITTEN.get(cls.name, ())
+        return all(option.flag in as_written for option, _, _, _ in segment.fields)
 
     def _numbered(self, placed: Placed) -> Callable[[Rule], int]:
         """The number of an extension's meaning."""
@@ -193,11 +197,6 @@ def _one(hole: int) -> Callable[[tuple[Any, ...]], tuple[Any]]:
     return lambda values: (values[hole],)
 
 
-# Extensions that keep these options as they are written, though not all of theirs.
-_PORTS_AND_FLAGS = frozenset(("tcp", "udp", "sctp", "dccp"))
-_AS_WRITTEN = frozenset(("--sport", "--dport"))
-
-
 def _says_nothing(placed: Placed) -> bool:
     """A comment, or a match of the rule's own protocol without options: `-p tcp -m tcp`."""
     cls = placed.segment.cls
@@ -209,6 +208,6 @@ def comment_of(rule: Rule) -> tuple[str, ...]:
     out: list[str] = []
     for placed in rule.bound.matches:
         if placed.segment.cls.name == "comment":
-            words = placed.key(rule.values)
+            words = placed.key(rule.line.values)
             out += (words,) if isinstance(words, str) else words
     return tuple(out)

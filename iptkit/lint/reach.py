@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING
 
 from iptkit.extensions.core import Jump
 from iptkit.lint.conditions import (
-    is_always_unconditional,
+    is_only_commented,
     is_return,
     is_unconditional,
     is_verdict,
-    may_be_unconditional,
+    may_say_nothing,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from iptkit.lint.facts import SectionFacts
     from iptkit.ruleset.model import Chain, Rule
 
@@ -29,24 +31,32 @@ class Reach:
         self._decides: dict[str, bool] = {}
 
     @functools.cached_property
-    def _unconditional(self) -> dict[str, set[int]]:
+    def unconditional(self) -> dict[str, set[int]]:
         """Chain -> `id` of its rules without conditions, those without a target aside."""
         out: dict[str, set[int]] = {}
-        for bound, shape in self._section.shapes.items():
-            if bound.jump is None or not may_be_unconditional(bound):
+        refused = self._section.refused
+        facts = self._section.facts
+        for part, shapes in self._section.parts.items():
+            if part.jump is None or not may_say_nothing(part):
                 continue
-            always = is_always_unconditional(bound)
-            for rule, chain in zip(shape.rules, shape.chains, strict=True):
-                if always or is_unconditional(rule):
-                    out.setdefault(chain.name, set()).add(id(rule))
+            plain = is_only_commented(part)
+            for shape in shapes:
+                bound = shape.bound
+                # Conditions of the rule itself say nothing only by these values.
+                if (bound.lists and not facts.any_network) or (bound.hooked and not facts.any_interface):
+                    continue
+                always = plain and not bound.lists and not bound.hooked
+                for rule, chain in zip(shape.rules, shape.chains, strict=True):
+                    if (always or is_unconditional(rule)) and not (refused and rule.line.number in refused):
+                        out.setdefault(chain.name, set()).add(id(rule))
         return out
 
     @functools.cached_property
     def closed(self) -> dict[str, int]:
-        """Chain -> index of the first rule that lets no packet through to the next."""
+        """Chain -> index of the first rule that lets no packet through to the next; the last rule aside."""
         out = {}
-        for name, rules in self._unconditional.items():
-            for at, rule in enumerate(self._section.chains[name].rules):
+        for name, rules in self.unconditional.items():
+            for at, rule in enumerate(self._section.chains[name].rules[:-1]):
                 if id(rule) in rules and self._takes_all(rule):
                     out[name] = at
                     break
@@ -71,7 +81,7 @@ class Reach:
     def _looks_decided(self, chain: Chain) -> bool:
         if chain.builtin:
             return False
-        unconditional = self._unconditional.get(chain.name)
+        unconditional = self.unconditional.get(chain.name)
         if not unconditional:
             return False
         for rule in chain.rules:
@@ -98,20 +108,22 @@ class Reach:
         return out
 
     @functools.cached_property
-    def entered(self) -> set[str]:
+    def entered(self) -> Container[str]:
         """The chains that packets may enter: from built-in chains, along jumps that are not dead.
 
         Every chain of a piece for --noflush counts: who calls it is not in the file.
         """
         section = self._section
         if section.is_piece:
-            return set(section.chains)
+            return section.chains.keys()
+        dead = self.dead
+        if not dead:
+            return section.calls.nft.reached
         seen = {name for name, chain in section.chains.items() if chain.builtin}
         pending = list(seen)
-        dead = self.dead
         while pending:
-            for call in section.calls.by_caller.get(pending.pop(), ()):
-                if call.to not in seen and id(call.rule) not in dead:
-                    seen.add(call.to)
-                    pending.append(call.to)
+            for to, rule in section.calls.by_caller.get(pending.pop(), ()):
+                if to not in seen and id(rule) not in dead:
+                    seen.add(to)
+                    pending.append(to)
         return seen

@@ -1,9 +1,10 @@
 """Is a line what iptables-save would print for it?
 
-Printing 100,000 rules to compare them takes longer than loading them.  So each
-shape is printed once, with one of its rules, and each value once: a rule is as
-saved when its shape is, and all its values are.  Extensions whose text does
-not follow piece by piece from their values are compared use by use.
+Printing 100,000 rules to compare them takes longer than loading them.  So a
+rule is taken apart: its shape must have the words in the order in which they
+are saved, and each value and each use of an extension must be written as it is
+saved; those are compared once each, however many rules have them.  Only what
+fails is printed in full, so that a doubt costs time and no truth.
 """
 
 from __future__ import annotations
@@ -11,26 +12,36 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from iptkit.extensions.core import INTERFACE, NETWORKS
 from iptkit.extensions.spec import Extension
-from iptkit.ruleset.binding import RawMemo
+from iptkit.lint.optionvalues import CORE
+from iptkit.ruleset.bound import RawMemo
+from iptkit.syntax.document import RuleLine
 from iptkit.syntax.words import unquote
+from iptkit.values.names import protocol_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from iptkit.lint.facts import SectionFacts, ShapeFacts
-    from iptkit.ruleset.binding import Placed
+    from iptkit.lint.facts import SectionFacts, ShapeFacts, Site
+    from iptkit.ruleset.bound import Bound, Segment
     from iptkit.ruleset.model import Rule
-    from iptkit.syntax.document import RuleLine
 
-    # Of some rules, those whose value at one place differs from its saved form.
-    Test = Callable[[list[Rule]], list[Rule]]
+    Word = str | None
 
 # A text as iptables-save surely writes it; what is not surely so is printed and compared.
-_AS_SAVED = re.compile(r'(?:[0-9A-Za-z_-]+|"(?=[0-9A-Za-z_-]*[^0-9A-Za-z_"-])[^"\\\']{0,200}")\Z')
-_NOTHING = ("0.0.0.0/0", "::/0")
-_SAMPLES = 8
+_AS_SAVED = r'(?:[0-9A-Za-z_-]+|"(?=[0-9A-Za-z_-]*[^0-9A-Za-z_"-])[^"\\\']{0,200}")\Z'
+# Extensions that turn some of their options into others, and keep these as they are written.
+AS_WRITTEN: dict[str, frozenset[str]] = {
+    **dict.fromkeys(("tcp", "udp", "sctp", "dccp"), frozenset(("--sport", "--dport"))),
+    **dict.fromkeys(("MARK", "CONNMARK"), frozenset(("--set-xmark",))),
+    "multiport": frozenset(("--sports", "--dports", "--ports")),
+}
+# Values of those that are saved in another way all the same: all ports are not saved at all, what the name of
+# a service means depends on the protocol.
+_UNSAVED = {
+    **dict.fromkeys(("tcp", "udp", "sctp", "dccp"), r"0*:65535\Z|0+:\Z|:\Z"),
+    "multiport": "[A-Za-z]",
+}
 
 
 class SavedForms:
@@ -38,10 +49,12 @@ class SavedForms:
 
     def __init__(self, section: SectionFacts) -> None:
         self._section = section
-        text = section.facts.document.source.text
-        # Are there words parted by more than one blank anywhere, or blanks at an end?
-        self._spaced = "  " in text or "\t" in text or " \n" in text or "\n " in text
-        self._quoted_names = '-A "' in text or '-j "' in text or '-g "' in text
+        self._facts = section.facts
+        self._heads: dict[Bound, bool] = {}
+        # The rules that may not be as saved.
+        self._suspects: dict[int, Rule] = {}
+        # The segments whose words stand in the order in which they are saved.
+        self._templates: dict[Segment, tuple[Word, ...] | None] = {}
 
     def line(self, rule: Rule) -> str:
         """The line as iptables-save prints it, without counters."""
@@ -51,147 +64,219 @@ class SavedForms:
 
     def unlike(self) -> Iterator[tuple[RuleLine, list[Rule]]]:
         """The -A lines that iptables-save would write otherwise, each with the rules it makes."""
+        self._collect()
         refused = self._section.refused
-        for shape in self._section.shapes.values():
-            if shape.bound.command != "A":
-                continue
-            by_line: dict[RuleLine, list[Rule]] = {}
-            for rule in self._suspects(shape):
+        by_line: dict[RuleLine, list[Rule]] = {}
+        for rule in self._suspects.values():
+            if rule.bound.command == "A" and rule.line.number not in refused:
                 by_line.setdefault(rule.line, []).append(rule)
-            for line, rules in by_line.items():
-                if line.number not in refused and (len(rules) > 1 or self.line(rules[0]) != _text(line)):
-                    yield line, rules
+        for line, rules in by_line.items():
+            if len(rules) > 1 or self.line(rules[0]) != _text(line):
+                yield line, rules
 
-    def _suspects(self, shape: ShapeFacts) -> list[Rule]:
-        """The rules of a shape that may not be as saved."""
+    def _suspect(self, rules: list[Rule]) -> None:
+        self._suspects.update((id(rule), rule) for rule in rules)
+
+    def _collect(self) -> None:
+        section = self._section
+        for segment, sites in section.sites.items():
+            self._templates[segment] = template = _template(segment)
+            if template is not None:
+                self._values(segment, template[1:], sites)
+        for part, shapes in section.parts.items():
+            in_order = self._is_part_in_order(part, shapes[0])
+            for shape in shapes:
+                if not in_order or not self._is_head_in_order(shape):
+                    self._suspect(shape.rules)
+        self._spaced()
+        for core in CORE:
+            odd = self._facts.odd_words(self._facts.binder.memo(core.type))
+            for shape in section.shapes.values() if odd else ():
+                ref = getattr(shape.bound, core.ref)
+                if isinstance(ref, int):
+                    self._suspect([rule for rule in shape.rules if rule.line.values[ref] in odd])
+        self._quoted_names()
+        for targets in section.bare_targets.values():
+            use = targets[0].rule.target
+            if isinstance(use, Extension) and use.text() != use.name:
+                self._suspect([each.rule for each in targets])
+
+    def _spaced(self) -> None:
+        """Words with more than a blank between them."""
+        numbers = self._facts.spaced
+        lines = [self._facts.line(number) for number in numbers]
+        shapes = {line.shape for line in lines if isinstance(line, RuleLine) and line.shape is not None}
+        for bound, shape in self._section.shapes.items() if shapes else ():
+            if bound.shape in shapes:
+                self._suspect([rule for rule in shape.rules if rule.line.number in numbers])
+
+    def _quoted_names(self) -> None:
+        """Names of chains in quotes, which they never need."""
+        quoted_chains = '-A "' in self._facts.document.source.text
+        quoted_jumps: dict[int, bool] = {}
+        for bound, shape in self._section.shapes.items():
+            if quoted_chains and isinstance(bound.chain, int):
+                self._suspect([rule for rule in shape.rules if _is_quoted(rule, bound.chain)])
+            jump = bound.jumps
+            if isinstance(jump, int):
+                memo = bound.memos[jump]
+                found = quoted_jumps.get(id(memo))
+                if found is None:
+                    found = quoted_jumps[id(memo)] = any(raw[:1] == '"' for raw in memo)
+                if found:
+                    self._suspect([rule for rule in shape.rules if _is_quoted(rule, jump)])
+
+    def _is_part_in_order(self, part: Bound, shape: ShapeFacts) -> bool:
+        """Are the words of a part those of a saved rule, in their order?  `shape` is one that has it."""
         bound = shape.bound
-        if self._spaced or bound.opaque or bound.counters is not None:
-            return shape.rules
-        tests = list(self._tests(shape))
-        if not self._shape_is_saved(shape, tests):
-            return shape.rules
-        found = {id(rule): rule for test in tests for rule in test(shape.rules)}
-        return list(found.values())
+        if part.opaque or part.counters is not None or bound.command != "A":
+            return False
+        expected: tuple[Word, ...] = ()
+        if part is bound:
+            expected = self._head(bound)
+        elif part.protocol or part.fragment:
+            expected = self._after_interfaces(part)
+        for placed in (*part.matches, part.target):
+            if placed is not None:
+                template = self._templates[placed.segment]
+                if template is None:
+                    return False
+                expected += template
+        if part.jumps is not None:
+            expected += _GOTO if part.goto else _JUMP
+        return expected == bound.shape.words[shape.words :]
 
-    def _shape_is_saved(self, shape: ShapeFacts, tests: list[Test]) -> bool:
-        """Is the shape as saved, so that only the values matter?
+    def _is_head_in_order(self, shape: ShapeFacts) -> bool:
+        """The same for what stands before the part."""
+        earlier = shape.bound.earlier
+        if earlier is None:
+            return True
+        found = self._heads.get(earlier)
+        if found is None:
+            words = shape.bound.shape.words[: shape.words]
+            found = self._heads[earlier] = self._head(earlier) == words
+        return found
 
-        Shown by a rule whose values all are; where none is found among the
-        first, the answer is no, and every rule is compared.
-        """
-        samples = shape.rules[:_SAMPLES]
-        odd = {id(rule) for test in tests for rule in test(samples)}
-        for rule in samples:
-            if id(rule) not in odd:
-                return self.line(rule) == _text(rule.line)
-        return False
+    def _head(self, bound: Bound) -> tuple[Word, ...]:
+        """The words of a saved rule up to its first match."""
+        words: list[Word] = ["-A", None if isinstance(bound.chain, int) else bound.chain]
+        for core in CORE:
+            if getattr(bound, core.ref) is not None:
+                words += ("!", core.flag, None) if getattr(bound, core.inverted) else (core.flag, None)
+        return (*words, *self._after_interfaces(bound))
 
-    def _tests(self, shape: ShapeFacts) -> Iterator[Test]:
-        bound = shape.bound
-        for ref, type_ in (
-            (bound.source, NETWORKS),
-            (bound.destination, NETWORKS),
-            (bound.in_interface, INTERFACE),
-            (bound.out_interface, INTERFACE),
-        ):
-            if isinstance(ref, int):
-                memo = bound.memos[ref]
-                # What says nothing is not saved at all.
-                unsaved = [raw for raw in (("+",) if type_ is INTERFACE else _NOTHING) if raw in memo]
-                yield from _among(ref, self._section.facts.odd_words(memo).union(unsaved))
-        if isinstance(bound.chain, int) and self._quoted_names:
-            yield _quoted(bound.chain)
-        if isinstance(bound.jump, int) and bound.target is None:
-            memo = bound.memos[bound.jump]
-            yield from _among(
-                bound.jump,
-                {raw for raw, use in memo.items() if isinstance(use, Extension) and use.text() != raw},
-            )
-            if self._quoted_names:
-                yield _quoted(bound.jump)
-        for placed in (*bound.matches, bound.target):
-            if placed is not None and placed.segment.holes:
-                yield from self._of_extension(shape, placed)
+    def _after_interfaces(self, bound: Bound) -> tuple[Word, ...]:
+        words: tuple[Word, ...] = ()
+        if bound.protocol:
+            flag = ("!", "-p") if bound.protocol_inverted else ("-p",)
+            words = (*flag, protocol_name(bound.protocol))
+        if bound.fragment:
+            words += ("!", "-f") if bound.fragment_inverted else ("-f",)
+        return words
 
-    def _of_extension(self, shape: ShapeFacts, placed: Placed) -> Iterator[Test]:
-        if not _is_piecewise(placed):
-            yield _Uses(self._section.facts.binder.context, placed, shape).unlike
+    # -- values
+
+    def _values(self, segment: Segment, template: tuple[Word, ...], sites: list[Site]) -> None:
+        """Find the rules with values of a segment that are not as saved."""
+        if not _follows_piecewise(segment):
+            self._whole_uses(segment, template)
             return
-        for hole in placed.holes:
-            memo = shape.bound.memos[hole]
+        placed, shapes = sites[0]
+        unsaved = _UNSAVED.get(segment.cls.name)
+        for hole in range(segment.holes):
+            memo = shapes[0].bound.memos[placed.holes[hole] + shapes[0].holes]
             if isinstance(memo, RawMemo):
-                yield _texts(hole, memo.type)
+                self._texts(hole, memo.type, sites)
+                continue
+            odd = self._facts.odd_words(memo)
+            if unsaved:
+                odd = odd.union(self._facts.suspects(unsaved, memo, False))
+            for placed, shapes in sites if odd else ():
+                for shape in shapes:
+                    at = placed.holes[hole] + shape.holes
+                    self._suspect([rule for rule in shape.rules if rule.line.values[at] in odd])
+
+    def _texts(self, hole: int, type_: Any, sites: list[Site]) -> None:
+        """Of values that may be any text."""
+        plain = re.compile(_AS_SAVED).match
+        for placed, shapes in sites:
+            for shape in shapes:
+                at = placed.holes[hole] + shape.holes
+                for rule in shape.rules:
+                    raw = rule.line.values[at]
+                    if not plain(raw) and type_.show(type_.parse(unquote(raw), rule.context)) != raw:
+                        self._suspects[id(rule)] = rule
+
+    def _whole_uses(self, segment: Segment, template: tuple[Word, ...]) -> None:
+        """Compare the uses of an extension as a whole, each distinct one once."""
+        known: dict[Any, bool] = {}
+        for placed, shape, rule, _, words in self._section.uses(segment):
+            odd = known.get(words)
+            if odd is None:
+                use = self._facts.use(placed, shape, words)
+                left = iter((words,) if isinstance(words, str) else words)
+                written = " ".join([next(left) if word is None else word for word in template])
+                odd = known[words] = written != use.text()
+            if odd:
+                self._suspects[id(rule)] = rule
+
+
+_JUMP: tuple[Word, ...] = ("-j", None)
+_GOTO: tuple[Word, ...] = ("-g", None)
+
+
+def _template(segment: Segment) -> tuple[Word, ...] | None:
+    """The words of a use as they are saved, from -m or -j on; None stands for values.
+
+    None altogether when its options stand in another order.
+    """
+    cls = segment.cls
+    words: list[Word] = [cls.name]
+    last = -1
+    hole = 0
+    for option, refs, inverted, at in segment.fields:
+        if option.index < last:
+            return None
+        last = option.index
+        if inverted:
+            words.append("!")
+        if at != len(words):
+            return None
+        words.append(option.flag)
+        for ref in refs:
+            if isinstance(ref, int):
+                if ref != hole:
+                    return None
+                hole += 1
+                words.append(None)
             else:
-                yield from _among(hole, self._section.facts.odd_words(memo))
+                words.append(ref)
+    return ("-m" if cls.kind == "match" else "-j", *words)
 
 
-def _is_piecewise(placed: Placed) -> bool:
-    """Does the text of an extension follow from its values one by one?"""
-    cls = placed.segment.cls
+def _follows_piecewise(segment: Segment) -> bool:
+    """Does the text of a use follow from its values one by one?"""
+    cls = segment.cls
+    as_written = AS_WRITTEN.get(cls.name)
+    if as_written is not None:
+        return all(option.flag in as_written for option, _, _, _ in segment.fields)
     return (
         cls.settle.__func__ is Extension.settle.__func__  # type: ignore[attr-defined]  # classmethods have __func__
         and cls.within is Extension.within
         and cls.save is Extension.save
         and cls.text is Extension.text
         and cls.saved_name is Extension.saved_name
-        and all(len(refs) <= 1 for _, refs, _, _ in placed.segment.fields)
+        and all(
+            len(refs) == 0 or (len(refs) == 1 and isinstance(refs[0], int))
+            for _, refs, _, _ in segment.fields
+        )
     )
 
 
-class _Uses:
-    """Compares an extension's uses as a whole, each distinct one once."""
-
-    def __init__(self, context: Any, placed: Placed, shape: ShapeFacts) -> None:
-        self._context = context
-        self._placed = placed
-        self._known: dict[Any, bool] = {}
-        words = shape.bound.shape.words
-        holes = {word: hole for hole, word in enumerate(shape.bound.shape.holes)}
-        last = max((at + len(refs) for _, refs, _, at in placed.segment.fields), default=0)
-        # Its words in the line, holes as numbers.
-        self._words = [
-            holes[at] if words[at] is None else words[at]
-            for at in range(placed.word, min(placed.word + last + 1, len(words)))
-        ]
-
-    def unlike(self, rules: list[Rule]) -> list[Rule]:
-        return [rule for rule in rules if self._differs(rule)]
-
-    def _differs(self, rule: Rule) -> bool:
-        values = rule.line.values
-        key = self._placed.key(values)  # type: ignore[arg-type]  # any sequence of words will do
-        found = self._known.get(key)
-        if found is None:
-            use = self._placed.segment.use(self._placed.key(rule.values), self._context)
-            written = " ".join(values[word] if isinstance(word, int) else word or "" for word in self._words)
-            found = self._known[key] = written != use.text()
-        return found
+def _is_quoted(rule: Rule, hole: int) -> bool:
+    return rule.line.values[hole][:1] == '"'
 
 
 def _text(line: RuleLine) -> str:
     """The line without its counters."""
     return line.raw if line.counters is None else line.raw[line.counters.end :].lstrip(" ")
-
-
-def _among(hole: int, odd: set[str]) -> Iterator[Test]:
-    if odd:
-        yield lambda rules: [rule for rule in rules if rule.line.values[hole] in odd]
-
-
-def _quoted(hole: int) -> Test:
-    return lambda rules: [rule for rule in rules if rule.line.values[hole][:1] == '"']
-
-
-def _texts(hole: int, type_: Any) -> Test:
-    """Of values that may be any text."""
-    plain = _AS_SAVED.match
-
-    def unlike(rules: list[Rule]) -> list[Rule]:
-        return [
-            rule
-            for rule in rules
-            if not plain(raw := rule.line.values[hole])
-            and type_.show(type_.parse(unquote(raw), rule.context)) != raw
-        ]
-
-    return unlike

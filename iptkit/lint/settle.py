@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from iptkit.lint.facts import Facts
     from iptkit.text.diagnostic import Diagnostic
 
-_COUNTERS = re.compile(r"[({<]?[0-9]+:[0-9]+[]})>]?[ \t]*-")
-_ADDRESS_OPTION = re.compile(r"(?:-[sd]|--s(?:ource|rc)|--d(?:estination|st))[ \t]+(?:\S+,)?\Z")
+_COUNTERS = r"[({<]?[0-9]+:[0-9]+[]})>]?[ \t]*-"
+_ADDRESS_OPTION = r"(?:-[sd]|--s(?:ource|rc)|--d(?:estination|st))[ \t]+(?:\S+,)?\Z"
 
 
 def settle(facts: Facts) -> list[Diagnostic]:
@@ -37,7 +37,7 @@ def settle(facts: Facts) -> list[Diagnostic]:
                 out.append(found)
         elif found.code == "IPT218" and _is_looked_up(facts, found):
             out.append(found._replace(severity=Severity.WARNING, backends=()))
-        elif found.code in ("IPT130", "IPT020") and _COUNTERS.match(facts.line(line).raw):
+        elif found.code in ("IPT130", "IPT020") and re.match(_COUNTERS, facts.line(line).raw):
             message = "counters before a rule stand in brackets"
             out.append(_recoded(found, "IPT027", message, "[packets:bytes]"))
         else:
@@ -47,7 +47,7 @@ def settle(facts: Facts) -> list[Diagnostic]:
 
 def continuation_lines(facts: Facts) -> set[int]:
     """Lines that go on where the line before ends with a backslash, as in shell."""
-    if "\\\n" not in facts.document.source.text:
+    if not facts.lines_with(r"\\\n"):
         return set()
     out = set()
     before = False
@@ -73,12 +73,14 @@ class _Blocks:
     """Stretches of lines that no section holds: one finding each."""
 
     def __init__(self, facts: Facts) -> None:
-        self._borders = [
-            line.number for line in facts.document.lines if line.__class__ in (TableLine, CommitLine)
-        ]
+        self._facts = facts
+        self._borders: list[int] | None = None
         self._seen: set[int] = set()
 
     def is_first(self, line: int) -> bool:
+        if self._borders is None:
+            lines = self._facts.document.lines
+            self._borders = [each.number for each in lines if each.__class__ in (TableLine, CommitLine)]
         block = bisect(self._borders, line)
         if block in self._seen:
             return False
@@ -88,7 +90,7 @@ class _Blocks:
 
 def _is_looked_up(facts: Facts, found: Diagnostic) -> bool:
     """Is the name the value of -s or -d, which the real tool looks up?"""
-    return bool(_ADDRESS_OPTION.search(facts.line(found.span.line).raw[: found.span.start]))
+    return bool(re.search(_ADDRESS_OPTION, facts.line(found.span.line).raw[: found.span.start]))
 
 
 def _recoded(found: Diagnostic, code: str, message: str, hint: str) -> Diagnostic:

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 UNUSED = "IPT000"
 _MARK = "iptkit:"
-_IGNORE = re.compile(r"#[ \t]*iptkit:[ \t]*(ignore-file|ignore)[ \t]*\[([^]]*)\]")
-_TRIED = re.compile(r"#[ \t]*iptkit:")
+_IGNORE = r"#[ \t]*iptkit:[ \t]*(ignore-file|ignore)[ \t]*\[([^]]*)\]"
+_TRIED = r"#[ \t]*iptkit:"
 
 
 class Ignore(NamedTuple):
@@ -64,9 +64,9 @@ class Suppressions:
         self.ignores += [Ignore(code, -1, span) for code, span in waiting]
 
     def _read(self, number: int, raw: str) -> Iterator[tuple[str, Span, bool]]:
-        found = _IGNORE.match(raw)
+        found = re.match(_IGNORE, raw)
         if found is None:
-            if _TRIED.match(raw):
+            if re.match(_TRIED, raw):
                 self.misread.append((Span(number, 0, len(raw)), "this comment is not understood"))
             return
         at = found.start(2)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from iptkit.lint.check import Fault, Note, WordCheck
+from iptkit.lint.check import Fault, Note, ValueCheck
 from iptkit.values.addresses import host_bits4, host_bits6, show_network4, show_network6
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from iptkit.lint.facts import OptionValue
+    from iptkit.lint.optionvalues import OptionValue
 
 
-class HostBitsSet(WordCheck, code="IPT209"):
+class HostBitsSet(ValueCheck, code="IPT209"):
     """An address has bits set outside its mask.
 
     What: -s or -d with an address that is not the first of its network.
@@ -25,16 +25,15 @@ class HostBitsSet(WordCheck, code="IPT209"):
         -s 10.0.0.0/24
     """
 
-    options = ("-s", "-d")
-    odd_only = True
-    pattern = re.compile("/")
+    odd_options = ("-s", "-d")
+    pattern = "/"
 
     def look(self, value: OptionValue) -> Iterator[Note]:
         has_bits = host_bits4 if value.family == 4 else host_bits6
         if has_bits(value.text):
             show = show_network4 if value.family == 4 else show_network6
             kept = ",".join(show(*network) for network in value.value)
-            yield Note(f"bits outside the mask are dropped: this is {kept}", 0, f"write {kept}")
+            yield Note(f"bits outside the mask are dropped: this is {kept}", f"write {kept}")
 
 
 class Hostname(Fault, code="IPT218"):
@@ -51,7 +50,7 @@ class Hostname(Fault, code="IPT218"):
     """
 
 
-class OctalNumber(WordCheck, code="IPT219"):
+class OctalNumber(ValueCheck, code="IPT219"):
     """A leading zero makes a number octal.
 
     What: A number with a leading zero in an address or a port.
@@ -62,7 +61,7 @@ class OctalNumber(WordCheck, code="IPT219"):
         -s 10.0.0.1
     """
 
-    options = (
+    odd_options = (
         "-s",
         "-d",
         "--sport",
@@ -73,17 +72,15 @@ class OctalNumber(WordCheck, code="IPT219"):
         "--src-range",
         "--dst-range",
     )
-    pattern = re.compile(r"(?:^|[./,:-])0[0-9]")
+    pattern = r"(?:^|[./,:-])0[0-9]"
 
-    _NUMBER = re.compile(r"(?:^|(?<=[./,:-]))0[0-9]+(?=$|[./,:-])")
+    _NUMBER = r"(?:^|(?<=[./,:-]))0[0-9]+(?=$|[./,:-])"
 
     def look(self, value: OptionValue) -> Iterator[Note]:
-        option = value.option
-        if ":" in value.text and option.flag in ("-s", "-d", "--src-range", "--dst-range"):
+        if ":" in value.text and value.flag in ("-s", "-d", "--src-range", "--dst-range"):
             return  # IPv6 groups are hexadecimal, whatever their zeros
-        owner = option.owner.name if option.owner is not None else ""
-        if owner in ("udp", "dccp"):
+        if value.owner is not None and value.owner.name in ("udp", "dccp"):
             return  # these read every number as decimal
-        found = self._NUMBER.search(value.text)
+        found = re.search(self._NUMBER, value.text)
         if found:
-            yield Note(f"{found[0]} is octal, and means {int(found[0], 8)}", 0, "leave out the zero")
+            yield Note(f"{found[0]} is octal, and means {int(found[0], 8)}", "leave out the zero")

@@ -94,7 +94,7 @@ class TabSeparator(FileCheck, code="IPT603"):
         -A INPUT -j ACCEPT
     """
 
-    _BETWEEN = re.compile(r"(?<=[^ \t])[ \t]*\t[ \t]*(?=[^ \t\r])")
+    _BETWEEN = r"(?<=[^ \t])[ \t]*\t[ \t]*(?=[^ \t\r])"
 
     def look(self, facts: Facts) -> Iterator[Diagnostic]:
         for line in facts.lines_with("\t"):
@@ -107,7 +107,7 @@ class TabSeparator(FileCheck, code="IPT603"):
                     if "\t" in line.raw[before[1] : after[0]]
                 ]
             else:
-                gaps = [hit.span() for hit in self._BETWEEN.finditer(line.raw)]
+                gaps = [hit.span() for hit in re.finditer(self._BETWEEN, line.raw)]
             if gaps:
                 spans = [Span(line.number, *gap) for gap in gaps]
                 yield self.found(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from iptkit.syntax.document import Line
     from iptkit.text.diagnostic import Diagnostic
 
-_COUNTERS = re.compile(r"\[[0-9]+:[0-9]+\]\Z")
+_COUNTERS = r"\[[0-9]+:[0-9]+\]\Z"
 _LARGEST = 2**64 - 1
 
 
@@ -113,7 +113,7 @@ class BadCounter(FileCheck, code="IPT027"):
                 text = line.counters
                 if text is None or text == "[0:0]" or line.number in refused:
                     continue
-                if not _COUNTERS.match(text):
+                if not re.match(_COUNTERS, text):
                     if not text.startswith("#"):
                         start = line.raw.rfind(text)
                         yield self._finding(

@@ -31,9 +31,7 @@ _MEANT = {
     _NOTHING: "",
     **{digit: str(value) for value, digit in enumerate(_DIGITS)},
 }
-# The bytes of these characters in UTF-8, as the text holds them.
-_TYPOGRAPHIC = re.compile("|".join(re.escape(char.encode().decode("latin-1")) for char in _MEANT))
-_LONG_DASH = re.compile(r"(?<![^ \t])\xe2\x80[\x94\x95]")  # an em dash before an option is --
+_LONG_DASH = r"(?<![^ \t])\xe2\x80[\x94\x95]"  # an em dash before an option is --
 
 
 class UnicodeDashOrQuote(FileCheck, code="IPT015"):
@@ -52,10 +50,12 @@ class UnicodeDashOrQuote(FileCheck, code="IPT015"):
     def look(self, facts: Facts) -> Iterator[Diagnostic]:
         if facts.document.source.text.isascii():
             return
+        # The characters as the text holds them: byte for byte.
+        typographic = re.compile("|".join(re.escape(char.encode().decode("latin-1")) for char in _MEANT))
         for line in facts.document.lines:
             raw = line.raw
             if not raw.isascii() and not isinstance(line, CommentLine):
-                hits = [hit for hit in _TYPOGRAPHIC.finditer(raw) if not _is_quoted(raw, hit.start())]
+                hits = [hit for hit in typographic.finditer(raw) if not _is_quoted(raw, hit.start())]
                 if hits:
                     yield self._finding(line, hits, line.number in facts.refused)
 
@@ -75,7 +75,7 @@ class UnicodeDashOrQuote(FileCheck, code="IPT015"):
 
 def _edit(line: Line, hit: re.Match[str]) -> Edit:
     text = _MEANT[hit[0].encode("latin-1").decode()]
-    if _LONG_DASH.match(line.raw, hit.start()):
+    if re.compile(_LONG_DASH).match(line.raw, hit.start()):
         text = "--"
     return Edit(Span(line.number, *hit.span()), text, False)
 
@@ -111,7 +111,7 @@ class BadCharacter(FileCheck, code="IPT022"):
         -A INPUT -p tcp -j ACCEPT
     """
 
-    _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\r\x0e-\x1f\x7f]")
+    _CONTROL = r"[\x00-\x08\x0b\x0c\r\x0e-\x1f\x7f]"
     _HARMLESS = bytes(c for c in range(256) if (c >= 0x20 and c != 0x7F) or c in b"\t\n\r")
 
     def look(self, facts: Facts) -> Iterator[Diagnostic]:
@@ -120,7 +120,7 @@ class BadCharacter(FileCheck, code="IPT022"):
         if "\r" not in text and not text.encode("latin-1").translate(None, self._HARMLESS):
             return
         for line in facts.document.lines:
-            hit = self._CONTROL.search(line.raw)
+            hit = re.search(self._CONTROL, line.raw)
             if hit is None or isinstance(line, CommentLine):
                 continue
             refused = line.number in facts.refused

@@ -152,13 +152,8 @@ class FamilyPrefix(FileCheck, code="IPT029"):
     _PREFIXES = ("-4", "-6", "--ipv4", "--ipv6")
 
     def look(self, facts: Facts) -> Iterator[Diagnostic]:
-        shapes = {
-            s
-            for s in (b.shape for b in facts.binder.known.values())
-            if s.words[:1] and s.words[0] in self._PREFIXES
-        }
-        for line in facts.document.lines if shapes else ():
-            if isinstance(line, RuleLine) and line.shape in shapes:
+        for line, bound in facts.odd_commands:
+            if bound.shape.words[:1] and bound.shape.words[0] in self._PREFIXES:
                 mine = words_of(line)[0].endswith(str(facts.family))
                 yield self.found(
                     word_of(line, 0),

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from iptkit.extensions.core import Jump, Verdict
-from iptkit.lint.check import Note, SectionCheck, ShapeCheck, whole
-from iptkit.lint.conditions import STATE_MATCHES, states_of
-from iptkit.lint.facts import names_target
+from iptkit.extensions.core import Jump
+from iptkit.lint.check import Note, SectionCheck, UseCheck, whole
+from iptkit.lint.conditions import (
+    ESTABLISHED,
+    INVALID,
+    RELATED,
+    STATE_MATCHES,
+    is_accept,
+    names_target,
+    states_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from iptkit.lint.facts import SectionFacts, ShapeFacts
+    from iptkit.lint.facts import SectionFacts, UseFacts
     from iptkit.ruleset.model import Rule
     from iptkit.text.diagnostic import Diagnostic
 
-# Bits of xt_conntrack.h
-INVALID, ESTABLISHED, RELATED = 0x1, 0x2, 0x4
 
-
-class CtstateInRaw(ShapeCheck, code="IPT216"):
+class CtstateInRaw(UseCheck, code="IPT216"):
     """The raw table comes before connection tracking.
 
     What: -m conntrack or -m state in a rule of raw.
@@ -34,16 +38,11 @@ class CtstateInRaw(ShapeCheck, code="IPT216"):
         -A PREROUTING -m conntrack --ctstate INVALID -j DROP
     """
 
-    def look(self, shape: ShapeFacts) -> Iterator[Note]:
-        if shape.section.name == "raw":
-            for placed in shape.bound.matches:
-                if placed.segment.cls.name in STATE_MATCHES:
-                    yield Note(
-                        "packets have no connection yet when they are in raw",
-                        placed.word,
-                        "mangle PREROUTING",
-                    )
-                    return
+    extensions = STATE_MATCHES
+
+    def look(self, use: UseFacts) -> Iterator[Note]:
+        if use.section.name == "raw":
+            yield Note("packets have no connection yet when they are in raw", "mangle PREROUTING")
 
 
 class RelatedOnly(SectionCheck, code="IPT223"):
@@ -60,18 +59,20 @@ class RelatedOnly(SectionCheck, code="IPT223"):
 
     def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
         related: dict[str, Rule] = {}
-        for shape in _with_state(section):
-            for rule, chain in zip(shape.rules, shape.chains, strict=True):
-                states = states_of(rule)
-                if states is not None and not states[1] and states[0] & (RELATED | ESTABLISHED) == RELATED:
-                    target = section.target_of(rule)
-                    known = related.get(chain.name)
-                    if _accepts(target) and (known is None or known.line.number > rule.line.number):
-                        related[chain.name] = rule
-        for name, rule in related.items():
+        established: set[str] = set()
+        for rule, chain, states, negated in section.stated:
+            if negated or not states & (RELATED | ESTABLISHED) or not is_accept(section.target_of(rule)):
+                continue
+            if states & ESTABLISHED:
+                established.add(chain.name)
+            elif chain.name not in related or related[chain.name].line.number > rule.line.number:
+                related[chain.name] = rule
+        for name in related.keys() - established:
             if not any(self._may_accept_established(section, each) for each in section.chains[name].rules):
                 yield self.found(
-                    whole(rule.line), f"{name} accepts RELATED and nowhere ESTABLISHED", "RELATED,ESTABLISHED"
+                    whole(related[name].line),
+                    f"{name} accepts RELATED and nowhere ESTABLISHED",
+                    "RELATED,ESTABLISHED",
                 )
 
     def _may_accept_established(self, section: SectionFacts, rule: Rule) -> bool:
@@ -80,7 +81,7 @@ class RelatedOnly(SectionCheck, code="IPT223"):
         if isinstance(target, Jump):
             return True
         states = states_of(rule)
-        if not _accepts(target):
+        if not is_accept(target):
             return False
         if states is not None:
             return bool(states[0] & ESTABLISHED) != states[1]
@@ -92,16 +93,6 @@ class RelatedOnly(SectionCheck, code="IPT223"):
 
 
 _SERVICE = frozenset(("--dport", "--dports", "--ports", "--icmp-type", "--icmpv6-type"))
-
-
-def _accepts(target: object) -> bool:
-    return isinstance(target, Verdict) and target.name == "ACCEPT"
-
-
-def _with_state(section: SectionFacts) -> Iterator[ShapeFacts]:
-    for shape in section.shapes.values():
-        if any(placed.segment.cls.name in STATE_MATCHES for placed in shape.bound.matches):
-            yield shape
 
 
 class RejectInvalid(SectionCheck, code="IPT310"):
@@ -117,12 +108,13 @@ class RejectInvalid(SectionCheck, code="IPT310"):
     """
 
     def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
-        for shape in _with_state(section):
-            for rule in shape.rules:
-                if names_target(section.target_of(rule)) != "REJECT" or rule.line.number in section.refused:
-                    continue
-                states = states_of(rule)
-                if states is not None and states[0] & INVALID and not states[1]:
-                    yield self.found(
-                        whole(rule.line), "a packet of state INVALID is dropped, not rejected", "-j DROP"
-                    )
+        for rule, _, states, negated in section.stated:
+            if (
+                states & INVALID
+                and not negated
+                and names_target(section.target_of(rule)) == "REJECT"
+                and rule.line.number not in section.refused
+            ):
+                yield self.found(
+                    whole(rule.line), "a packet of state INVALID is dropped, not rejected", "-j DROP"
+                )

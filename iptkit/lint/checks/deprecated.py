@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from iptkit.lint.check import Note, SectionCheck, ShapeCheck, WordCheck, word_of
-from iptkit.lint.facts import names_target
+from iptkit.lint.check import Note, SectionCheck, UseCheck, ValueCheck, word_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from iptkit.lint.facts import OptionValue, SectionFacts, ShapeFacts
+    from iptkit.lint.facts import SectionFacts, UseFacts
+    from iptkit.lint.optionvalues import OptionValue
     from iptkit.text.diagnostic import Diagnostic
 
 
-class StateMatch(ShapeCheck, code="IPT501"):
+class StateMatch(UseCheck, code="IPT501"):
     """-m state is the old form of -m conntrack.
 
     What: A rule uses -m state.
@@ -25,11 +25,10 @@ class StateMatch(ShapeCheck, code="IPT501"):
         -m conntrack --ctstate NEW
     """
 
-    def look(self, shape: ShapeFacts) -> Iterator[Note]:
-        for placed in shape.bound.matches:
-            if placed.segment.cls.name == "state":
-                yield Note("-m state is the old form of -m conntrack", placed.word, "-m conntrack --ctstate")
-                return
+    extensions = ("state",)
+
+    def look(self, use: UseFacts) -> Iterator[Note]:
+        yield Note("-m state is the old form of -m conntrack", "-m conntrack --ctstate")
 
 
 class _OldTarget(SectionCheck):
@@ -40,18 +39,8 @@ class _OldTarget(SectionCheck):
     hint = ""
 
     def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
-        for shape in section.shapes.values():
-            bound = shape.bound
-            at = bound.where.get("j", -2) + 1
-            if bound.target is not None:
-                if bound.target.segment.cls.name == self.target:
-                    for line in shape.lines():
-                        yield self.found(word_of(line, at), self.message, self.hint)
-            elif isinstance(bound.jump, int) and self.target in bound.memos[bound.jump]:
-                for rule in shape.rules:
-                    target = rule.values[bound.jump]
-                    if names_target(target) == self.target:
-                        yield self.found(word_of(rule.line, at), self.message, self.hint)
+        for rule, _, word in section.with_target(self.target):
+            yield self.found(word_of(rule.line, word), self.message, self.hint)
 
 
 class Ulog(_OldTarget, code="IPT502"):
@@ -102,7 +91,7 @@ class NotrackTarget(_OldTarget, code="IPT504"):
     hint = "-j CT --notrack"
 
 
-class SourceQuench(WordCheck, code="IPT505"):
+class SourceQuench(ValueCheck, code="IPT505"):
     """ICMP source quench is obsolete.
 
     What: ICMP type 4, by name or number.
@@ -117,4 +106,4 @@ class SourceQuench(WordCheck, code="IPT505"):
 
     def look(self, value: OptionValue) -> Iterator[Note]:
         if isinstance(value.value, tuple) and value.value[:1] == (4,):
-            yield Note("nobody sends source quench any more (RFC 6633)", 0, "remove the rule")
+            yield Note("nobody sends source quench any more (RFC 6633)", "remove the rule")

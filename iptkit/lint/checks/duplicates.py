@@ -29,7 +29,7 @@ class DuplicateRule(SectionCheck, code="IPT204"):
     """
 
     def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
-        duplicates = section.duplicates
+        duplicates = section.alike.duplicates
         if not duplicates:
             return
         entered = section.reach.entered

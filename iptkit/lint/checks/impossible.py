@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from iptkit.lint.check import Note, WordCheck
-from iptkit.lint.checks.no_op import EVERYTHING
+from iptkit.lint.check import Note, ValueCheck
+from iptkit.lint.checks.no_op import EVERYTHING, UNSAVED, NoOpMatch
 from iptkit.text.diagnostic import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from iptkit.lint.facts import OptionValue
+    from iptkit.lint.optionvalues import OptionValue
 
 _HOPS = {"--ttl-gt": 255, "--hl-gt": 255}
 _SHORTEST = {4: 20, 6: 40}  # bytes of an IP header
 
 
-class ImpossibleMatch(WordCheck, code="IPT205"):
+class ImpossibleMatch(ValueCheck, code="IPT205"):
     """No packet can meet this condition.
 
     What: TCP flags that must be set but are not looked at, a mark with bits outside its mask, a TTL above 255
@@ -29,26 +29,23 @@ class ImpossibleMatch(WordCheck, code="IPT205"):
         -p tcp -m tcp --tcp-flags SYN,ACK,RST RST -j DROP
     """
 
-    options = (*EVERYTHING, "--ttl-gt", "--ttl-lt", "--hl-gt", "--hl-lt")
+    options = (*NoOpMatch.options, "--ttl-gt", "--ttl-lt", "--hl-gt", "--hl-lt")
+    odd_options = UNSAVED
+    pattern = NoOpMatch.pattern + "|[/ :]"
 
     def look(self, value: OptionValue) -> Iterator[Note]:
-        option = value.option
-        flag, read = option.flag, value.value
-        if option.inverted:
+        flag, read = value.flag, value.value
+        if value.inverted:
             if flag in EVERYTHING and EVERYTHING[flag](read):
-                refused = flag in ("-s", "-d")
-                yield Note(
-                    "every packet meets this, and so none meets it with !"
-                    + (", and nf_tables refuses it" if refused else ""),
-                    0,
-                    "",
-                    Severity.ERROR if refused else Severity.WARNING,
-                    ("nft",) if refused else (),
-                )
+                what = "every packet meets this, and so none meets it with !"
+                if flag in ("-s", "-d"):
+                    yield Note(f"{what}, and nf_tables refuses it", "", Severity.ERROR, ("nft",))
+                else:
+                    yield Note(what, "", Severity.WARNING)
             return
         why = self._impossible(flag, read, value.family)
         if why:
-            yield Note(why, 0, "", Severity.WARNING)
+            yield Note(why, "", Severity.WARNING)
 
     def _impossible(self, flag: str, read: Any, family: int) -> str:
         if flag == "--tcp-flags" and read[1] & ~read[0]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from iptkit.lint.check import Note, WordCheck
+from iptkit.lint.check import Note, ValueCheck
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from iptkit.lint.facts import OptionValue
+    from iptkit.lint.optionvalues import OptionValue
 
 
-class GlobInterface(WordCheck, code="IPT210"):
+class GlobInterface(ValueCheck, code="IPT210"):
     """The name of an interface has a shell wildcard in it.
 
     What: `*`, `?` or `[` in the value of -i, -o, --physdev-in or --physdev-out.
@@ -26,19 +26,16 @@ class GlobInterface(WordCheck, code="IPT210"):
     """
 
     options = ("-i", "-o", "--physdev-in", "--physdev-out")
-    pattern = re.compile(r"[*?[]")
+    pattern = r"[*?[]"
 
     def look(self, value: OptionValue) -> Iterator[Note]:
         name = value.text
-        hint = (
-            f"{name[:-1]}+"
-            if name.endswith("*") and not self.pattern.search(name[:-1])
-            else "a + at the end is the only wildcard"
-        )
-        yield Note(f"the interface is called {name}, the wildcard is +", 0, hint)
+        plain = name.endswith("*") and not re.search(self.pattern, name[:-1])
+        hint = f"{name[:-1]}+" if plain else "a + at the end is the only wildcard"
+        yield Note(f"the interface is called {name}, the wildcard is +", hint)
 
 
-class InterfaceAlias(WordCheck, code="IPT211"):
+class InterfaceAlias(ValueCheck, code="IPT211"):
     """The name is an alias of an interface.
 
     What: A colon in the value of -i or -o, such as eth0:1.
@@ -51,12 +48,8 @@ class InterfaceAlias(WordCheck, code="IPT211"):
     """
 
     options = ("-i", "-o")
-    pattern = re.compile(":")
+    pattern = ":"
 
     def look(self, value: OptionValue) -> Iterator[Note]:
         base = value.text.partition(":")[0]
-        yield Note(
-            f"no packet comes by {value.text}: it is an address of {base}",
-            0,
-            f"-i {base} and the address by -d",
-        )
+        yield Note(f"no packet comes by {value.text}: it is an address of {base}", f"-i {base}, and -d")

@@ -10,7 +10,6 @@ from iptkit.text.diagnostic import Severity, Span
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from iptkit.lint.calls import Call
     from iptkit.lint.facts import SectionFacts
     from iptkit.ruleset.model import Rule
     from iptkit.text.diagnostic import Diagnostic
@@ -57,32 +56,34 @@ class ChainLoop(SectionCheck, code="IPT102"):
 
     def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
         calls = section.calls
-        for group in calls.loops:
-            inside = [call for name in group for call in calls.by_caller[name] if call.to in group]
-            last = max(inside, key=lambda call: call.rule.line.number)
+        looping = {name for group in calls.legacy.loops for name in group}
+        for group in calls.nft.loops:
+            inside = [(name, to, rule) for name in group for to, rule in calls.by_caller[name] if to in group]
+            caller, to, last = max(inside, key=lambda call: call[2].line.number)
             backends = []
-            if group & calls.legacy_loops:
+            if group & looping & calls.legacy.reached:
                 backends.append("legacy")
-            if group & calls.hooks.keys():
+            if group & calls.nft.reached:
                 backends.append("nft")
-            way = self._way(last, inside)
+            way = _way(to, caller, {(name, callee) for name, callee, _ in inside})
             yield self.found(
-                jump_span(last.rule),
-                f"this jump closes a loop: {' to '.join(way)}",
+                jump_span(last),
+                f"this jump closes a loop: {' to '.join([*way, to])}",
                 severity=Severity.ERROR if backends else Severity.WARNING,
                 backends=tuple(backends),
             )
 
-    def _way(self, last: Call, inside: list[Call]) -> list[str]:
-        """The shortest way round that the jump closes."""
-        ways = {last.to: [last.to]}
-        pending = [last.to]
-        for name in pending:
-            for call in inside:
-                if call.caller == name and call.to not in ways:
-                    ways[call.to] = [*ways[name], call.to]
-                    pending.append(call.to)
-        return [*ways[last.caller], last.to]
+
+def _way(start: str, end: str, steps: set[tuple[str, str]]) -> list[str]:
+    """The shortest way from one chain to another."""
+    ways = {start: [start]}
+    pending = [start]
+    for name in pending:
+        for caller, to in sorted(steps):
+            if caller == name and to not in ways:
+                ways[to] = [*ways[name], to]
+                pending.append(to)
+    return ways[end]
 
 
 class JumpToBuiltin(Fault, code="IPT103"):
@@ -125,18 +126,19 @@ class JumpDepth(SectionCheck, code="IPT105"):
     def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
         if len(section.chains) <= NFT_DEPTH:
             return
-        levels, _ = section.calls.levels
-        too_deep = [
-            call
-            for name, level in levels.items()
-            if level == NFT_DEPTH
-            for call in section.calls.by_caller.get(name, ())
+        too_deep = section.calls.nft.too_deep(NFT_DEPTH)
+        jumps = [
+            (rule.line.number, to, rule)
+            for name, calls in section.calls.by_caller.items()
+            if too_deep and name not in too_deep
+            for to, rule in calls
+            if to in too_deep
         ]
-        if too_deep:
-            first = min(too_deep, key=lambda call: call.rule.line.number)
+        if jumps:
+            _, to, rule = min(jumps, key=lambda jump: jump[0])
             yield self.found(
-                jump_span(first.rule),
-                f"{first.to} is chain number {NFT_DEPTH + 1} in a row of chains that call each other",
+                jump_span(rule),
+                f"{to} is chain number {NFT_DEPTH + 1} in a row of chains that call each other",
                 f"nf_tables takes {NFT_DEPTH}",
                 backends=("nft",),
             )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from iptkit.lint.check import Note, WordCheck
+from iptkit.lint.check import Note, ValueCheck
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from iptkit.lint.facts import OptionValue
+    from iptkit.lint.optionvalues import OptionValue
 
 ANY_TYPE = 255  # of ICMP: the kernel takes it for every type
 ALL_PORTS = (0, 0xFFFF)
@@ -30,9 +30,11 @@ EVERYTHING: dict[str, Callable[[Any], bool]] = {
     "--icmp-type": lambda value: value[0] == ANY_TYPE,
     "--tcp-flags": lambda value: value == (0, 0),
 }
+# What says nothing about these, iptables-save does not print.
+UNSAVED = ("-s", "-d", "-i", "-o")
 
 
-class NoOpMatch(WordCheck, code="IPT221"):
+class NoOpMatch(ValueCheck, code="IPT221"):
     """Every packet meets this condition.
 
     What: An address 0.0.0.0/0 or ::/0, an interface +, a protocol all, all ports, ICMP type any, a mark under
@@ -44,9 +46,11 @@ class NoOpMatch(WordCheck, code="IPT221"):
         -A INPUT -p tcp -j DROP
     """
 
-    options = tuple(EVERYTHING)
+    options = tuple(flag for flag in EVERYTHING if flag not in UNSAVED)
+    odd_options = UNSAVED
+    # A zero, a +, an all or any, five states; the rest is looked at in vain.
+    pattern = r"(?:\A|[^0-9A-Fa-fx])0|\+|\A[ai:]|,.*,.*,.*,|NONE|255"
 
     def look(self, value: OptionValue) -> Iterator[Note]:
-        option = value.option
-        if not option.inverted and EVERYTHING[option.flag](value.value):
-            yield Note("every packet meets this condition", 0, f"leave out {option.flag}")
+        if not value.inverted and EVERYTHING[value.flag](value.value):
+            yield Note("every packet meets this condition", f"leave out {value.flag}")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from iptkit.lint.check import Note, ShapeCheck
+from iptkit.lint.check import Note, UseCheck
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from iptkit.lint.facts import ShapeFacts
+    from iptkit.lint.facts import UseFacts
 
 
-class NeedsObject(ShapeCheck, code="IPT141"):
+class NeedsObject(UseCheck, code="IPT141"):
     """The rule needs something that is not in the file.
 
     What: An ipset, an accounting object, a rate estimator, a connection tracking helper or timeout policy.
@@ -33,16 +33,13 @@ class NeedsObject(ShapeCheck, code="IPT141"):
         ("SET", "--map-set"): "a set",
     }
 
-    def look(self, shape: ShapeFacts) -> Iterator[Note]:
-        for placed in (*shape.bound.matches, shape.bound.target):
-            if placed is None:
-                continue
-            name = placed.segment.cls.name
-            what = self._BY_MATCH.get(name) if placed.segment.cls.kind == "match" else None
-            for option, _, _, at in placed.segment.fields:
-                what = what or self._BY_OPTION.get((name, option.flag))
-                if what:
-                    yield Note(
-                        f"this needs {what} that must be there before the file is loaded", placed.word + at
-                    )
-                    break
+    extensions = ("set", "nfacct", "rateest", "CT", "SET")
+
+    def look(self, use: UseFacts) -> Iterator[Note]:
+        for flag in use.flags:
+            what = self._BY_MATCH.get(use.name) or self._BY_OPTION.get((use.name, flag))
+            if what:
+                yield Note(
+                    f"this needs {what} that must be there before the file is loaded", word=use.word(flag)
+                )
+                return

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from iptkit.lint.check import Fault, Note, ShapeCheck
+from iptkit.lint.check import Fault, SectionCheck, word_of
 from iptkit.text.diagnostic import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from iptkit.lint.facts import ShapeFacts
+    from iptkit.lint.facts import SectionFacts
+    from iptkit.text.diagnostic import Diagnostic
 
 
 class PortWithoutProto(Fault, code="IPT120"):
@@ -138,7 +139,7 @@ class OldNegation(Fault, code="IPT137"):
     """
 
 
-class GluedOption(ShapeCheck, code="IPT140"):
+class GluedOption(SectionCheck, code="IPT140"):
     """A value is glued to its option.
 
     What: `-ptcp`, `-s10.0.0.1`, `--jump=DROP`: the value of -p, -s, -d, -j, -i or -o in the same word.
@@ -150,13 +151,14 @@ class GluedOption(ShapeCheck, code="IPT140"):
         -A INPUT -p tcp -j ACCEPT
     """
 
-    def look(self, shape: ShapeFacts) -> Iterator[Note]:
-        bound = shape.bound
-        for letter, ref in (("i", bound.in_interface), ("o", bound.out_interface)):
-            if isinstance(ref, str) and ref[:1] == "-" and ref == bound.shape.words[bound.where[letter]]:
-                yield Note(
-                    f'this is an interface called "{ref}"',
-                    bound.where[letter],
-                    f"a blank after -{letter}",
-                    Severity.WARNING,
-                )
+    def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
+        for flag, shape, word, at in section.literals:
+            # Of the word `-ieth0` the binder says that it stands behind the option, as iptables does.
+            if flag in ("-i", "-o") and shape.bound.shape.words[at - 1] == word:
+                for line in shape.lines():
+                    yield self.found(
+                        word_of(line, at - 1),
+                        f'this is an interface called "{word}"',
+                        f"a blank after {flag}",
+                        severity=Severity.WARNING,
+                    )

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from iptkit.extensions.core import Verdict
 from iptkit.lint.check import Fault, SectionCheck, word_of
+from iptkit.lint.optionvalues import INTERFACES
 from iptkit.text.diagnostic import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from iptkit.lint.facts import SectionFacts
+    from iptkit.ruleset.model import Rule
     from iptkit.text.diagnostic import Diagnostic
 
 
@@ -76,36 +77,37 @@ class InterfaceDirection(SectionCheck, code="IPT113"):
         -A INPUT -i eth0 -j ACCEPT
     """
 
-    _WITHOUT: ClassVar = {
-        "-i": frozenset(("OUTPUT", "POSTROUTING")),
-        "-o": frozenset(("INPUT", "PREROUTING")),
-    }
+    # In which chains there is no such interface.
+    _WITHOUT: ClassVar = {"-i": {"OUTPUT", "POSTROUTING"}, "-o": {"INPUT", "PREROUTING"}}
 
     def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
-        for shape in section.shapes.values():
-            bound = shape.bound
-            if not bound.hooked:
-                continue
-            hooks = section.calls.hooks
-            for flag, given, inverted in (
-                ("-i", bound.in_interface, bound.in_inverted),
-                ("-o", bound.out_interface, bound.out_inverted),
-            ):
-                if given is None:
-                    continue
-                without = self._WITHOUT[flag]
-                for rule, chain in zip(shape.rules, shape.chains, strict=True):
-                    leading = hooks.get(chain.name)
-                    if chain.builtin or not leading or not leading <= without:
-                        continue
-                    names = " and ".join(name for name in section.chains if name in leading)
-                    yield self.found(
-                        word_of(rule.line, bound.where[flag[1]]),
-                        f"{chain.name} is called from {names} alone, where there is no "
-                        + ("input" if flag == "-i" else "output")
-                        + f" interface: this is {'always' if inverted else 'never'} true",
-                        severity=Severity.WARNING,
-                    )
+        from_builtin = section.calls.nft.from_builtin
+        for core in INTERFACES:
+            without = self._WITHOUT[core.flag]
+            never: set[str] = set()
+            somewhere: set[str] = set()
+            for builtin, chains in from_builtin.items():
+                (never if builtin in without else somewhere).update(chains)
+            never -= somewhere
+            never.difference_update(section.builtins)
+            for bound, shape in section.shapes.items() if never else ():
+                if getattr(bound, core.ref) is not None:
+                    inverted = getattr(bound, core.inverted)
+                    for rule, chain in zip(shape.rules, shape.chains, strict=True):
+                        if chain.name in never:
+                            yield self._finding(section, rule, chain.name, core.flag, inverted)
+
+    def _finding(
+        self, section: SectionFacts, rule: Rule, chain: str, flag: str, inverted: bool
+    ) -> Diagnostic:
+        names = " and ".join(section.calls.nft.hooks(chain))
+        kind = "input" if flag == "-i" else "output"
+        return self.found(
+            word_of(rule.line, rule.bound.where[flag[1]]),
+            f"{chain} is called from {names} alone, where there is no {kind} interface: "
+            f"this is {'always' if inverted else 'never'} true",
+            severity=Severity.WARNING,
+        )
 
 
 class DropInNat(Fault, code="IPT114"):
@@ -135,16 +137,10 @@ class TargetNotInNft(SectionCheck, code="IPT115"):
     """
 
     def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
-        for shape in section.shapes.values():
-            jump = shape.bound.jump
-            if not isinstance(jump, int) or "QUEUE" not in shape.bound.memos[jump]:
-                continue
-            for line, rule in zip(shape.lines(), shape.rules, strict=False):
-                target = rule.values[jump]
-                if isinstance(target, Verdict) and target.name == "QUEUE":
-                    yield self.found(
-                        word_of(line, shape.bound.shape.holes[jump]),
-                        "nf_tables has no target QUEUE",
-                        "NFQUEUE --queue-num 0",
-                        backends=("nft",),
-                    )
+        for rule, _, word in section.with_target("QUEUE"):
+            yield self.found(
+                word_of(rule.line, word),
+                "nf_tables has no target QUEUE",
+                "NFQUEUE --queue-num 0",
+                backends=("nft",),
+            )

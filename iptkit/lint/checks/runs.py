@@ -5,114 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from iptkit.lint.check import SectionCheck, whole
-from iptkit.lint.normal import comment_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from iptkit.lint.facts import SectionFacts
-    from iptkit.lint.normal import Form, Values
-    from iptkit.ruleset.model import Chain, Rule
     from iptkit.text.diagnostic import Diagnostic
 
 FOR_A_SET = 10
 FOR_A_LIST = 3
 _ADDRESSES = ("-s", "-d")
 _PORTS = ("--sport", "--dport")
-
-
-class Run:
-    """Rules in a row that differ in nothing but the value of one option."""
-
-    __slots__ = ("flag", "form", "rules", "values")
-
-    def __init__(self, flag: str, form: Form, rules: list[Rule], values: list[Values]) -> None:
-        self.flag = flag
-        self.form = form
-        self.rules = rules
-        at = form.plain.index(flag)
-        self.values = [each[0][at] for each in values]
-
-
-def runs(
-    section: SectionFacts, flags: tuple[str, ...], shortest: int, *, changing: bool = False
-) -> Iterator[Run]:
-    """The longest runs, of at least `shortest` rules, in which only the value of one of `flags` differs.
-
-    Rules with conditions that change, such as limit, count with `changing` only.
-    """
-    forms = section.facts.forms
-    normals = {bound: forms.of(bound) for bound in section.shapes}
-    usable = {
-        bound: normal.form
-        for bound, normal in normals.items()
-        if bound.jump is not None
-        and (changing or not normal.form.changing)
-        and not bound.opaque
-        and set(flags) & set(normal.form.plain)
-    }
-    if not usable:
-        return
-    for chain in section.chains.values():
-        rules = chain.rules
-        start = 0
-        while start + shortest <= len(rules):
-            form = usable.get(rules[start].bound)
-            end = start + 1
-            if form is not None:
-                while end < len(rules) and usable.get(rules[end].bound) is form:
-                    end += 1
-                if end - start >= shortest:
-                    yield from _split(section, chain, start, end, form, flags, shortest)
-            start = end
-
-
-def _split(
-    section: SectionFacts,
-    chain: Chain,
-    start: int,
-    end: int,
-    form: Form,
-    flags: tuple[str, ...],
-    shortest: int,
-) -> Iterator[Run]:
-    """Cut rules of one form into runs."""
-    rules = [rule for rule in chain.rules[start:end] if rule.line.number not in section.refused]
-    forms = section.facts.forms
-    values = [forms.of(rule.bound).values(rule) for rule in rules]
-    positions = [at for at, flag in enumerate(form.plain) if flag in flags]
-    begin = 0
-    while begin + shortest <= len(rules):
-        best = begin + 1
-        flag = ""
-        for at in positions:
-            stop = begin + 1
-            while (
-                stop < len(rules)
-                and _only(values[begin], values[stop], at)
-                and _comments_agree(rules, begin, stop)
-            ):
-                stop += 1
-            if stop > best:
-                best, flag = stop, form.plain[at]
-        if best - begin >= shortest:
-            yield Run(flag, form, rules[begin:best], values[begin:best])
-        begin = best
-
-
-def _only(one: Values, other: Values, at: int) -> bool:
-    """Do two rules differ in the plain option `at`, and in nothing else?"""
-    ours, theirs = one[0], other[0]
-    return (
-        one[1:] == other[1:]
-        and ours[at] != theirs[at]
-        and ours[:at] == theirs[:at]
-        and ours[at + 1 :] == theirs[at + 1 :]
-    )
-
-
-def _comments_agree(rules: list[Rule], begin: int, stop: int) -> bool:
-    return comment_of(rules[begin]) == comment_of(rules[stop])
 
 
 class UseIpset(SectionCheck, code="IPT402"):
@@ -131,7 +34,7 @@ class UseIpset(SectionCheck, code="IPT402"):
     """
 
     def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
-        for run in runs(section, _ADDRESSES, FOR_A_SET, changing=True):
+        for run in section.alike.runs(_ADDRESSES, FOR_A_SET, changing=True):
             last = run.rules[-1].line
             yield self.found(
                 whole(run.rules[0].line),
@@ -156,7 +59,7 @@ class MergePorts(SectionCheck, code="IPT403"):
     """
 
     def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
-        for run in runs(section, _PORTS, FOR_A_LIST):
+        for run in section.alike.runs(_PORTS, FOR_A_LIST):
             ports = ",".join(f"{low}" if low == high else f"{low}:{high}" for low, high in run.values[:15])
             yield self.found(
                 whole(run.rules[0].line),
@@ -180,7 +83,7 @@ class AggregateCidrs(SectionCheck, code="IPT404"):
     """
 
     def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
-        for run in runs(section, _ADDRESSES, 2):
+        for run in section.alike.runs(_ADDRESSES, 2):
             pair = _halves(run.values, section.facts.family)
             if pair:
                 first, second, both = pair

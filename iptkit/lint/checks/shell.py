@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from iptkit.lint.facts import Facts
     from iptkit.text.diagnostic import Diagnostic
 
-_COMMAND = re.compile(
+_COMMAND = (
     r"[ \t]*((?:\S*/)?ip6?tables(?:-\S*)?"
     r"|sudo|echo|export|set|modprobe|sysctl|if|then|fi|for|do|done|[A-Za-z_][A-Za-z0-9_]*=\S*)(?=\s|\Z)"
 )
 # In a word: a variable, a substitution; as words: operators and redirections.
-_EXPANDED = re.compile(r"(?:\A|(?<=[/:=,.\-a-z0-9]))\$(?:[A-Za-z_]|\{|\()|`")
-_OPERATOR = re.compile(r"\d?>{1,2}&?|&&|\|\||.*;\Z")
+_EXPANDED = r"(?:\A|(?<=[/:=,.\-a-z0-9]))\$(?:[A-Za-z_]|\{|\()|`"
+_OPERATOR = r"[12]?>{1,2}&?|&&|\|\||.*;\Z"
+# One of these stands in every line that has such a word.
+_SIGNS = (r"\$(?=[A-Za-z_{(])", "`", r">(?<=[ 12>]>)", "&&", r"\|\|", r";(?=[ \n])")
 # Names of sets may be nearly anything, and are, in rulesets that programs write.
 _TAKES_A_NAME = ("--match-set", "--set", "--add-set", "--del-set", "--map-set")
 
@@ -44,13 +46,11 @@ class ShellLine(FileCheck, code="IPT016"):
         said = set()
         for number in facts.meant.odd_starts:
             line = facts.line(number)
-            hit = _COMMAND.match(line.raw)
+            hit = re.match(_COMMAND, line.raw)
             if hit and not isinstance(line, CommentLine):
                 said.add(number)
                 yield self._finding(Span(number, *hit.span(1)), hit[1], number in facts.refused)
-        text = facts.document.source.text
-        needles = [c for c in ("$", "`", ">", "&&", "||", ";") if c in text]
-        for line in facts.lines_with(*needles) if needles else ():
+        for line in facts.lines_with(*_SIGNS):
             if isinstance(line, RuleLine) and line.number not in said:
                 yield from self._in_words(facts, line)
 
@@ -61,7 +61,7 @@ class ShellLine(FileCheck, code="IPT016"):
             if (
                 '"' not in word
                 and before not in _TAKES_A_NAME
-                and (_EXPANDED.search(word) or _OPERATOR.match(word))
+                and (re.search(_EXPANDED, word) or re.match(_OPERATOR, word))
             ):
                 yield self._finding(Span(line.number, start, end), word, line.number in facts.refused)
                 return

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from iptkit.lint.check import Note, SectionCheck, ShapeCheck, whole
+from iptkit.lint.check import SectionCheck, whole
 from iptkit.lint.conditions import is_return, is_verdict
-from iptkit.lint.facts import names_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from iptkit.lint.facts import SectionFacts, ShapeFacts
+    from iptkit.lint.facts import SectionFacts
+    from iptkit.ruleset.bound import Bound
     from iptkit.ruleset.model import Chain, Rule
     from iptkit.text.diagnostic import Diagnostic
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _ACTS = frozenset(("recent", "hashlimit", "quota", "connlimit", "nfacct", "rateest", "limit"))
 
 
-class NoTarget(ShapeCheck, code="IPT220"):
+class NoTarget(SectionCheck, code="IPT220"):
     """A rule without a target.
 
     What: There is no -j and no -g, and no match that does something itself, as recent does.
@@ -30,11 +30,16 @@ class NoTarget(ShapeCheck, code="IPT220"):
         -A INPUT -p tcp -m tcp --dport 22 -j ACCEPT
     """
 
-    def look(self, shape: ShapeFacts) -> Iterator[Note]:
-        bound = shape.bound
-        acts = any(placed.segment.cls.name in _ACTS for placed in bound.matches)
-        if bound.jump is None and not acts and not bound.opaque:
-            yield Note("this rule has no target: it only counts", -1, "-j and a target")
+    def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
+        message = "this rule has no target: it only counts"
+        for bound, shape in section.shapes.items():
+            if bound.jump is None and not bound.opaque and not _acts(bound):
+                for line in shape.lines():
+                    yield self.found(whole(line), message, "-j and a target")
+
+
+def _acts(bound: Bound) -> bool:
+    return any(placed.segment.cls.name in _ACTS for placed in bound.matches)
 
 
 class MasqueradeUnscoped(SectionCheck, code="IPT314"):
@@ -70,23 +75,22 @@ class MasqueradeUnscoped(SectionCheck, code="IPT314"):
     def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
         if section.name != "nat":
             return
-        scoped: set[str] | None = None
-        for shape in section.shapes.values():
-            for rule, chain in zip(shape.rules, shape.chains, strict=True):
-                if names_target(section.target_of(rule)) != "MASQUERADE" or self._is_scoped(shape):
-                    continue
-                if id(rule) in section.reach.dead or chain.name not in section.reach.entered:
-                    continue
-                scoped = self._reached_unscoped(section) if scoped is None else scoped
-                if chain.name in scoped and rule.line.number not in section.refused:
-                    yield self.found(
-                        whole(rule.line),
-                        "this rewrites the source of everything that leaves",
-                        "-o, -s or both",
-                    )
+        open_chains: set[str] | None = None
+        for rule, chain, _ in section.with_target("MASQUERADE"):
+            if (
+                self._is_scoped(rule.bound)
+                or rule.line.number in section.refused
+                or id(rule) in section.reach.dead
+            ):
+                continue
+            if open_chains is None:
+                open_chains = self._reached_unscoped(section)
+            if chain.name in open_chains:
+                yield self.found(
+                    whole(rule.line), "this rewrites the source of everything that leaves", "-o, -s or both"
+                )
 
-    def _is_scoped(self, shape: ShapeFacts) -> bool:
-        bound = shape.bound
+    def _is_scoped(self, bound: Bound) -> bool:
         return (
             bound.out_interface is not None
             or bound.source is not None
@@ -96,20 +100,13 @@ class MasqueradeUnscoped(SectionCheck, code="IPT314"):
 
     def _reached_unscoped(self, section: SectionFacts) -> set[str]:
         """The chains that POSTROUTING leads to by jumps without a scope."""
-        scoped = {
-            id(rule) for shape in section.shapes.values() if self._is_scoped(shape) for rule in shape.rules
-        }
         seen = {"POSTROUTING"}
         pending = ["POSTROUTING"]
         while pending:
-            for call in section.calls.by_caller.get(pending.pop(), ()):
-                if (
-                    call.to not in seen
-                    and id(call.rule) not in scoped
-                    and id(call.rule) not in section.reach.dead
-                ):
-                    seen.add(call.to)
-                    pending.append(call.to)
+            for to, rule in section.calls.by_caller.get(pending.pop(), ()):
+                if to not in seen and not self._is_scoped(rule.bound) and id(rule) not in section.reach.dead:
+                    seen.add(to)
+                    pending.append(to)
         return seen
 
 
@@ -127,20 +124,18 @@ class LogUnlimited(SectionCheck, code="IPT313"):
     def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
         logging = [
             (rule, chain)
-            for shape in section.shapes.values()
-            if not _limits(shape)
-            for rule, chain in zip(shape.rules, shape.chains, strict=True)
-            if names_target(section.target_of(rule)) == "LOG" and rule.line.number not in section.refused
+            for rule, chain, _ in section.with_target("LOG")
+            if not _limits(rule.bound) and rule.line.number not in section.refused
         ]
         if not logging:
             return
-        guarded = _Guards(section)
-        reached = self._reached(section, guarded)
+        guards = _Guards(section)
+        reached = self._reached(section, guards)
         for rule, chain in logging:
             if (
                 chain.name in reached
                 and id(rule) not in section.reach.dead
-                and not guarded.guards(chain, rule)
+                and not guards.stand_before(rule, chain)
             ):
                 yield self.found(
                     whole(rule.line),
@@ -148,24 +143,26 @@ class LogUnlimited(SectionCheck, code="IPT313"):
                     "-m limit --limit 5/min",
                 )
 
-    def _reached(self, section: SectionFacts, guarded: _Guards) -> set[str]:
+    def _reached(self, section: SectionFacts, guards: _Guards) -> set[str]:
         """The chains that packets come to by ways that nothing limits."""
-        limited = {id(rule) for shape in section.shapes.values() if _limits(shape) for rule in shape.rules}
         seen = {name for name, chain in section.chains.items() if chain.builtin}
         pending = list(seen)
         while pending:
             caller = pending.pop()
-            for call in section.calls.by_caller.get(caller, ()):
-                if call.to in seen or id(call.rule) in limited or id(call.rule) in section.reach.dead:
-                    continue
-                if not guarded.guards(section.chains[caller], call.rule):
-                    seen.add(call.to)
-                    pending.append(call.to)
+            for to, rule in section.calls.by_caller.get(caller, ()):
+                if (
+                    to not in seen
+                    and not _limits(rule.bound)
+                    and id(rule) not in section.reach.dead
+                    and not guards.stand_before(rule, section.chains[caller])
+                ):
+                    seen.add(to)
+                    pending.append(to)
         return seen
 
 
-def _limits(shape: ShapeFacts) -> bool:
-    return any(placed.segment.cls.name in ("limit", "hashlimit") for placed in shape.bound.matches)
+def _limits(bound: Bound) -> bool:
+    return any(placed.segment.cls.name in ("limit", "hashlimit") for placed in bound.matches)
 
 
 class _Guards:
@@ -174,34 +171,26 @@ class _Guards:
     def __init__(self, section: SectionFacts) -> None:
         self._at: dict[str, int] = {}
         self._positions: dict[str, dict[int, int]] = {}
-        guards = {
-            id(rule): chain
-            for shape in section.shapes.values()
-            if self._is_guard(shape)
-            for rule, chain in zip(shape.rules, shape.chains, strict=True)
-            if is_verdict(section.target_of(rule)) or is_return(section.target_of(rule))
-        }
+        guards: dict[int, Chain] = {}
+        for segment in section.sites:
+            if segment.cls.name == "hashlimit":
+                for _, _, rule, chain, _ in section.uses(segment):
+                    target = section.target_of(rule)
+                    if (is_verdict(target) or is_return(target)) and self._is_guard(rule.bound):
+                        guards[id(rule)] = chain
         for chain in guards.values():
             positions = self._positions[chain.name] = {id(rule): at for at, rule in enumerate(chain.rules)}
             self._at[chain.name] = min(at for rule, at in positions.items() if rule in guards)
 
-    def _is_guard(self, shape: ShapeFacts) -> bool:
-        bound = shape.bound
-        names = [placed.segment.cls.name for placed in bound.matches]
-        flags = {option.flag for placed in bound.matches for option, _, _, _ in placed.segment.fields}
-        inverted = any(field[2] for placed in bound.matches for field in placed.segment.fields)
-        return (
-            set(names) <= {"hashlimit", "comment"}
-            and "--hashlimit-above" in flags
-            and not inverted
-            and not bound.protocol
-            and not bound.fragment
-            and not bound.hooked
-            and not bound.lists
-            and not bound.opaque
-        )
+    def _is_guard(self, bound: Bound) -> bool:
+        if bound.protocol or bound.fragment or bound.hooked or bound.lists or bound.opaque:
+            return False
+        matches = [placed.segment for placed in bound.matches if placed.segment.cls.name != "comment"]
+        if len(matches) != 1:
+            return False
+        return any(field[0].flag == "--hashlimit-above" and not field[2] for field in matches[0].fields)
 
-    def guards(self, chain: Chain, rule: Rule) -> bool:
+    def stand_before(self, rule: Rule, chain: Chain) -> bool:
         """Does such a rule stand before this one?"""
         at = self._at.get(chain.name)
         return at is not None and at < self._positions[chain.name][id(rule)]

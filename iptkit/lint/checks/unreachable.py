@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from iptkit.lint.check import SectionCheck, whole
-from iptkit.lint.conditions import LOGGING, is_verdict
-from iptkit.lint.facts import names_target
+from iptkit.lint.conditions import LOGGING, is_verdict, names_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,7 +70,7 @@ class LogAfterVerdict(SectionCheck, code="IPT214"):
 def _dead_rules(section: SectionFacts) -> Iterator[tuple[Rule, Rule]]:
     """Rules that no packet comes to, in chains that packets enter, each with the rule that takes them all."""
     reach = section.reach
-    duplicates = section.duplicates
+    duplicates = section.alike.duplicates
     refused = section.refused
     seen = set()
     for name, at in reach.closed.items():

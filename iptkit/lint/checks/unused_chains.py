@@ -32,25 +32,21 @@ class UnreferencedChain(SectionCheck, code="IPT206"):
     def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
         if section.is_piece:
             return
-        hooks = section.calls.hooks
-        if len(hooks) == len(section.chains):
-            return
         # A line that could not be read may be the one that calls a chain.
-        led_to = set(hooks)
-        pending = [name for name in section.chains if name.lower() in section.broken_words]
+        named = section.broken_words
+        led_to = section.calls.nft.reached
+        pending = [name for name in section.chains if name.lower() in named] if named else []
+        if pending:
+            led_to = set(led_to)
         while pending:
             name = pending.pop()
             if name not in led_to:
                 led_to.add(name)
-                pending += [call.to for call in section.calls.by_caller.get(name, ())]
-        for name, line in section.chain_lines.items():
-            if name in section.chains and name not in led_to:
-                callers = sorted({call.caller for call in section.calls.by_callee.get(name, ())} - {name})
-                yield self.found(
-                    name_span(line),
-                    f"no built-in chain leads to {name}"
-                    + (f", only {' and '.join(callers[:2])} which none leads to either" if callers else ""),
-                )
+                pending += [to for to, _ in section.calls.by_caller.get(name, ())]
+        for name in section.chains.keys() - led_to:
+            line = section.chain_lines.get(name)
+            if line is not None:
+                yield self.found(name_span(line), f"no built-in chain leads to {name}")
 
 
 class EmptyChain(SectionCheck, code="IPT207"):
@@ -75,6 +71,7 @@ class EmptyChain(SectionCheck, code="IPT207"):
         }
         if not empty:
             return
-        for name in empty:
-            for call in section.calls.by_callee.get(name, ()):
-                yield self.found(jump_span(call.rule), f"the chain {name} has no rules")
+        for calls in section.calls.by_caller.values():
+            for name, rule in calls:
+                if name in empty:
+                    yield self.found(jump_span(rule), f"the chain {name} has no rules")

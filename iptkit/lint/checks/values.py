@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from iptkit.lint.check import Fault, Note, WordCheck
+from iptkit.lint.check import Fault, Note, ValueCheck
 from iptkit.text.diagnostic import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from iptkit.lint.facts import OptionValue
+    from iptkit.lint.optionvalues import OptionValue
 
 
 class MultiportOver15(Fault, code="IPT122"):
@@ -76,7 +76,7 @@ class BadPort(Fault, code="IPT126"):
     """
 
 
-class ReversedRange(WordCheck, code="IPT127"):
+class ReversedRange(ValueCheck, code="IPT127"):
     """A range runs backwards.
 
     What: The first value of a range is larger than the second.
@@ -88,16 +88,13 @@ class ReversedRange(WordCheck, code="IPT127"):
     """
 
     options = ("--sport", "--dport", "--length", "--src-range", "--dst-range", "--espspi", "--ahspi")
+    pattern = "[:-]"
 
     def look(self, value: OptionValue) -> Iterator[Note]:
         low, high = _ends(value.value)
         if low is not None and low > high:
-            yield Note(
-                "this range runs backwards, and nothing is in it",
-                0,
-                "the smaller end first",
-                Severity.WARNING,
-            )
+            what = "this range runs backwards, and nothing is in it"
+            yield Note(what, "the smaller end first", Severity.WARNING)
 
 
 def _ends(value: Any) -> tuple[Any, Any]:

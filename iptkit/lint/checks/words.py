@@ -34,15 +34,17 @@ class TrailingComment(FileCheck, code="IPT011"):
     """
 
     def look(self, facts: Facts) -> Iterator[Diagnostic]:
-        for line in facts.lines_with(" #", "\t#"):
-            at = -1
-            refused = line.number in facts.refused
-            if isinstance(line, RuleLine):
-                at = self._in_rule(facts, line) if refused else -1
-            elif isinstance(line, (TableLine, ChainLine)):
-                at = _word_with_hash(line.raw)
-            if at >= 0:
-                yield self._finding(line.number, line.raw, at, refused)
+        for number in sorted(facts.refused):
+            line = facts.line(number)
+            if isinstance(line, RuleLine) and "#" in line.raw:
+                at = self._in_rule(facts, line)
+                if at >= 0:
+                    yield self._finding(number, line.raw, at, True)
+        if "#" in facts.document.source.text:
+            for line in facts.document.lines:
+                if line.__class__ in (ChainLine, TableLine) and _word_with_hash(line.raw) >= 0:
+                    refused = line.number in facts.refused
+                    yield self._finding(line.number, line.raw, _word_with_hash(line.raw), refused)
         for number, repairs in sorted(facts.meant.repairs.items()):
             raw = facts.written_line(number)
             if COMMITS in repairs and _word_with_hash(raw) >= 0:
@@ -75,6 +77,9 @@ class TrailingComment(FileCheck, code="IPT011"):
 
 
 def _word_with_hash(raw: str) -> int:
+    """Where the first word begins with #; -1 where none does."""
+    if "#" not in raw:
+        return -1
     found = [at for at in (raw.find(" #"), raw.find("\t#")) if at >= 0]
     return min(found) + 1 if found else -1
 
@@ -92,7 +97,7 @@ class SingleQuotes(FileCheck, code="IPT012"):
     """
 
     def look(self, facts: Facts) -> Iterator[Diagnostic]:
-        for line in facts.lines_with(" '", "\t'"):
+        for line in facts.lines_with(r"'(?<=[ \t]')"):
             if not isinstance(line, RuleLine):
                 continue
             for start, end in word_spans(line):
@@ -206,7 +211,7 @@ class LineContinuation(FileCheck, code="IPT017"):
     """
 
     def look(self, facts: Facts) -> Iterator[Diagnostic]:
-        for line in facts.lines_with("\\\n"):
+        for line in facts.lines_with(r"\\\n"):
             if isinstance(line, RuleLine) and {line.number, line.number + 1} & facts.refused:
                 if line.number > 1 and facts.line(line.number - 1).raw.endswith("\\"):
                     continue  # the first line of them says it
