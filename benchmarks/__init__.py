@@ -1,0 +1,1 @@
+"""Benchmarks: iptkit beside the real tools.  See README.md."""
