@@ -23,25 +23,24 @@ EVERY = 400  # so many rules apart each kind of edit is done
 def edited(lines: Iterable[str]) -> Iterator[str]:
     """The lines of a file after somebody worked on it."""
     rule = 0
-    held = ""
+    held = ""  # a rule to be moved behind the next one of its chain
     for line in lines:
-        if "-A " not in line[:40]:
-            if held:
-                yield held
-                held = ""
+        chain = line.partition("-A ")[2].split(" ")[0] if "-A " in line[:40] else ""
+        if held and chain != held.partition("-A ")[2].split(" ")[0]:
+            yield held
+            held = ""
+        if not chain:
             yield line
             continue
         rule += 1
         step = rule % EVERY
         if step == 10:
             continue
-        if step == 110 and not held:
-            # It is moved behind the next rule of its chain.
+        if step == 110:
             held = line
             continue
         yield line.replace("10.", "11.", 1) if step == 210 else line
         if step == 310:
-            chain = line.partition("-A ")[2].split(" ")[0]
             yield f"[0:0] -A {chain} -s 203.0.113.{rule % 200}/32 -j RETURN"
         if held:
             yield held

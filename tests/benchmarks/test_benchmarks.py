@@ -124,22 +124,18 @@ def test_measure() -> None:
 @pytest.mark.kernel
 def test_a_small_run(tmp_path: Path) -> None:
     words = [sys.executable, str(ROOT / "benchmarks" / "run.py"), "--sizes", "60", "--rounds", "1"]
-    words += ["--only", "lint * 60", "--only", "diff mixed 60", "--only", "restore kube 60"]
+    words += ["--only", "lint kube 60", "--only", "diff mixed 60"]
     done = subprocess.run([*words, "--json"], capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)
     assert found["schema"] == "iptkit-benchmark/1"
-    names = [each["name"] for each in found["results"]]
-    assert names == ["lint mixed 60", "diff mixed 60", "lint kube 60", "restore kube 60", "lint shapes 60"]
+    assert [each["name"] for each in found["results"]] == ["diff mixed 60", "lint kube 60"]
     for each, side in itertools.product(found["results"], ("iptkit", "real")):
         assert each[side]["median_seconds"] > 0
         assert each[side]["peak_mebibytes"] > 0
     tight = tmp_path / "bounds.toml"
     tight.write_text('[seconds]\n"lint kube *" = 0.0001\n')
-    words = [sys.executable, str(ROOT / "benchmarks" / "run.py"), "--sizes", "60", "--rounds", "1"]
-    words += ["--only", "lint kube 60", "--bounds", str(tight)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert done.returncode == 0
-    assert "lint kube 60" in done.stdout
+    words[-4:] = ["--only", "lint kube 60", "--bounds", str(tight)]
     done = subprocess.run([*words, "--check"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
+    assert "lint kube 60" in done.stdout
     assert "too much: seconds of lint kube 60" in done.stderr
