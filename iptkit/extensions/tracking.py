@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from iptkit.extensions.labels import Label
 from iptkit.extensions.spec import Flag, Given, Option, Place, Problem, Target
 from iptkit.values.faults import BadValue
+from iptkit.values.names import protocol_name
 from iptkit.values.numbers import UINT16_MAX, parse_uint
 from iptkit.values.wording import did_you_mean, quote
 
@@ -44,6 +45,12 @@ EXPECT_EVENTS = {"new": 1}
 _NOTRACK, _NOTRACK_ALIAS, _ZONE_ORIGINAL, _ZONE_REPLY, _ZONE_MARK = 1, 2, 4, 8, 16
 # struct xt_ct_target_info_v1: flags, zone, events, events of expectations, helper, timeout, a kernel pointer
 _INFO = struct.Struct("=HHII16s32s4x8x")
+# The protocols of the helpers that come with the kernel (net/netfilter/nf_conntrack_*.c); there may be others.
+_HELPERS: dict[str, tuple[int, ...]] = {
+    **dict.fromkeys(("ftp", "irc", "pptp", "sane", "Q.931", "H.245"), (6,)),
+    **dict.fromkeys(("amanda", "netbios-ns", "snmp", "tftp", "RAS"), (17,)),
+    "sip": (6, 17),
+}
 _ZONE_FIELDS = {0: "zone", _ZONE_ORIGINAL: "zone_orig", _ZONE_REPLY: "zone_reply"}
 
 
@@ -139,7 +146,13 @@ class Ct(Target, name="CT"):
 
     def kernel_check(self, rule: RuleFacts) -> Iterator[Problem]:
         # xt_ct_set_helper and xt_ct_set_timeout, net/netfilter/xt_CT.c; with --notrack neither is looked at
-        if self.notrack or (rule.protocol and not rule.protocol_inverted):
+        if self.notrack:
+            return
+        if rule.protocol and not rule.protocol_inverted:
+            of = _HELPERS.get(self.helper or "")
+            if of is not None and rule.protocol not in of:
+                names = " and ".join(map(protocol_name, of))
+                yield Problem(f"the kernel's helper {self.helper} is for {names}", "helper")
             return
         for field in ("helper", "timeout"):
             if getattr(self, field) is not None:
