@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from iptkit import api
-from iptkit.cli.common import complete_file, family_of, family_options, read_source, write_text
+from iptkit.cli.common import color_option, complete_file, family_of, family_options, read_source, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,8 +23,9 @@ SCHEMA_FILE = "ast-1.json"
     "--format", "format_", type=click.Choice(["json", "text"]), default="json", help="tree, or file"
 )
 @click.option("--schema", is_flag=True, help="print the JSON Schema of the tree and exit")
+@color_option
 @click.argument("file", default="-", shell_complete=complete_file)
-def command(family: int, format_: str, schema: bool, file: str) -> None:
+def command(family: int, format_: str, schema: bool, color: str, file: str) -> None:
     """Print the syntax tree of FILE, or the file back, byte for byte.
 
     The tree is one JSON object: the lines of the file, each with its own text
