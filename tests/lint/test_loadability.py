@@ -1,4 +1,4 @@
-"""Does lint know which files load?  Thousands of rulesets that the real tools and a kernel were given (shared data)."""
+"""Does lint know which files load?  Thousands of rulesets given to the real tools and a kernel (shared data)."""
 
 from __future__ import annotations
 
