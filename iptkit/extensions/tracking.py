@@ -45,7 +45,7 @@ EXPECT_EVENTS = {"new": 1}
 _NOTRACK, _NOTRACK_ALIAS, _ZONE_ORIGINAL, _ZONE_REPLY, _ZONE_MARK = 1, 2, 4, 8, 16
 # struct xt_ct_target_info_v1: flags, zone, events, events of expectations, helper, timeout, a kernel pointer
 _INFO = struct.Struct("=HHII16s32s4x8x")
-# The protocols of the helpers that come with the kernel (net/netfilter/nf_conntrack_*.c); there may be others.
+# The protocols of the helpers that come with the kernel (net/netfilter/nf_conntrack_*.c); there are others.
 _HELPERS: dict[str, tuple[int, ...]] = {
     **dict.fromkeys(("ftp", "irc", "pptp", "sane", "Q.931", "H.245"), (6,)),
     **dict.fromkeys(("amanda", "netbios-ns", "snmp", "tftp", "RAS"), (17,)),
