@@ -9,7 +9,7 @@ from iptkit.ruleset.interpret import Outcome
 from iptkit.ruleset.interpret import interpret as _interpret
 from iptkit.syntax.document import ChainLine
 from iptkit.syntax.parser import parse as _parse
-from iptkit.text.diagnostic import BOTH, RulesetError
+from iptkit.text.diagnostic import BOTH, Diagnostic, RulesetError, Severity, Span
 from iptkit.text.source import Source
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from iptkit.kernel.transaction import Transaction
     from iptkit.ruleset.model import Ruleset
     from iptkit.syntax.document import Document
-    from iptkit.text.diagnostic import Diagnostic
     from iptkit.values.context import Family, Names
 
 
@@ -228,21 +227,82 @@ def restore_source(
 ) -> Transaction:
     """`restore` for a Source at hand; `look` and `keep` as in iptkit.kernel.transaction.restore."""
     from iptkit.kernel import transaction
+    from iptkit.kernel.backend import CommitError
     from iptkit.kernel.choose import open_backend
+    from iptkit.kernel.memory import MemoryBackend
 
     opened = open_backend(backend, family, state=state, wait=wait, interval=interval)
-    return transaction.restore(
-        source,
-        _binder_for(opened, family, names, plugins),
-        opened,
+    if isinstance(opened, MemoryBackend):
+        opened.judge = _judge
+    try:
+        return transaction.restore(
+            source,
+            _binder_for(opened, family, names, plugins),
+            opened,
+            noflush=noflush,
+            counters=counters,
+            table=table,
+            test=test,
+            look=look,
+            per_table=per_table,
+            keep=keep,
+        )
+    except CommitError as error:
+        if not error.line and error.table:
+            error.findings = tuple(_reasons(source, family, opened.name, noflush, error.table))
+            error.line = error.findings[0].span.line if error.findings else 0
+        raise
+
+
+def _judge(plan: Plan) -> list[Diagnostic]:
+    """What a kernel would refuse of a plan."""
+    script = plan.script
+    names = [table.name for table in plan.tables]
+    found = _refusals(_parse(script.source), plan.family, "legacy", script.noflush)
+    return [
+        each for each in found if each.span.line <= script.end and script.table_at(each.span.line) in names
+    ]
+
+
+def _refusals(document: Document, family: Family, backend: str, noflush: bool) -> list[Diagnostic]:
+    """What lint says a kernel refuses of a document that iptables takes."""
+    found = lint(
+        document,
+        None,
+        family,
         noflush=noflush,
-        counters=counters,
-        table=table,
-        test=test,
-        look=look,
-        per_table=per_table,
-        keep=keep,
+        backends=(backend,),
+        select=("IPT1",),
+        ignore=("IPT101", "IPT103", "IPT104", "IPT106", "IPT107"),  # these iptables itself decides
     )
+    return [each for each in found if each.severity is Severity.ERROR]
+
+
+def _reasons(source: Source, family: Family, backend: str, noflush: bool, table: str) -> list[Diagnostic]:
+    """Why a kernel refused a table: what lint says of it, or what this kernel lacks."""
+    document = _parse(source)
+    outcome = interpret(document, family, noflush=noflush)
+    lines = [(section.line.number, section.table.name) for section in outcome.sections]
+    found = [
+        each
+        for each in _refusals(document, family, backend, noflush)
+        if next((name for number, name in reversed(lines) if number <= each.span.line), "") == table
+    ]
+    if found or backend != "legacy" or table not in outcome.ruleset.tables:
+        return found
+    from iptkit.kernel.legacy import unknown_extensions
+
+    return [
+        Diagnostic(
+            "IPT141",
+            "needs-object",
+            Severity.ERROR,
+            lacks,
+            Span(rule.line.number, 0, len(rule.line.raw)),
+            backends=(backend,),
+        )
+        for rule, lacks in unknown_extensions(outcome.ruleset.tables[table], family)
+    ]
 
 
 def restore(data: bytes | str, family: Family = 4, *, name: str = "<string>", **options: Any) -> Transaction:

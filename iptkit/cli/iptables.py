@@ -243,8 +243,11 @@ def _failed(program: Program, source: Source, error: KernelError, wait: float | 
     elif isinstance(error, LockError):
         _say(f"Fatal: {error}")
     elif isinstance(error, CommitError):
-        line = error.line or _commit_line(source, error.table)
-        _say(f"{program.name}: {f'line {line} failed: ' if line else ''}{shown(str(error))}.")
+        line = _commit_line(source, error.table) or error.line
+        reason = shown(error.findings[0].message if error.findings else str(error))
+        if error.line not in (0, line):
+            reason = f"line {error.line}: {reason}"
+        _say(f"{program.name}: {f'line {line} failed: ' if line else ''}{reason}.")
     else:
         _say(f"{program.label}: {shown(str(error))}")
     return api.exit_status(error)

@@ -26,6 +26,8 @@ from iptkit.kernel.errors import KernelError
 from iptkit.text.source import shown
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from iptkit.kernel.transaction import Transaction
     from iptkit.text.diagnostic import Diagnostic
     from iptkit.text.source import Source
@@ -143,6 +145,8 @@ def _print_text(
     if error is not None:
         where = f"{source.name}:{error.line}: " if isinstance(error, CommitError) and error.line else ""
         click.echo(f"iptkit: {where}{shown(str(error))}", err=True)
+        if isinstance(error, CommitError) and error.findings:
+            report_diagnostics(source, error.findings, color)
     if done is None:
         return
     found = _relevant(done)
@@ -160,13 +164,16 @@ def _print_json(source: Source, done: Transaction | None, error: KernelError | N
 
     from iptkit.report.json import findings_of
 
+    found: Sequence[Diagnostic] = _relevant(done) if done else ()
+    if isinstance(error, CommitError):
+        found = error.findings
     document = {
         "schema": "iptkit-restore/1",
         "file": source.name,
         "status": status,
         "backend": done.backend if done else None,
         "committed": bool(done and done.committed),
-        "findings": findings_of(source, _relevant(done)) if done else [],
+        "findings": findings_of(source, found),
         "error": _error(error),
         "plan": plan_document(done.plan) if done and done.plan else None,
     }

@@ -17,13 +17,15 @@ if TYPE_CHECKING:
     from iptkit.kernel.plan import Plan
     from iptkit.ruleset.binding import Binder
     from iptkit.ruleset.model import Ruleset
+    from iptkit.text.diagnostic import Diagnostic
 
 
 class CommitError(KernelError):
     """A table was refused; `table` is its name, "" when the fault is not one table's.
 
-    `line` is the line of the file at fault, 0 where that is not known, and
-    `status` the exit status the real tool has for it.  By the time it is raised,
+    `line` is the line of the file at fault, 0 where that is not known, `findings`
+    what is known of the reasons, and `status` the exit status the real tool has
+    for it.  By the time it is raised,
     every table of the plan is as it was before, unless the message says
     otherwise.
     """
@@ -33,6 +35,7 @@ class CommitError(KernelError):
         self.table = table
         self.line = line
         self.status = status
+        self.findings: tuple[Diagnostic, ...] = ()
 
 
 class Backend(Protocol):

@@ -11,19 +11,20 @@ of the plan's are written back as they were before, counters included.
 from __future__ import annotations
 
 import gc
+import os
 from array import array
 from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.core import BUILTIN_CHAINS
 from iptkit.extensions.ipset import SetUse
-from iptkit.extensions.spec import Opaque
+from iptkit.extensions.spec import Match, Opaque, Target
 from iptkit.kernel import sockopt
 from iptkit.kernel.backend import CommitError
 from iptkit.kernel.block import build
 from iptkit.kernel.entries import Encoder, encode_use, standard_target, with_header
 from iptkit.kernel.errors import KernelError
 from iptkit.kernel.ipset import set_index
-from iptkit.kernel.libiptc import Handle
+from iptkit.kernel.libiptc import Handle, LibiptcError
 from iptkit.kernel.live import bare_table, live_table
 from iptkit.kernel.lock import DEFAULT_INTERVAL, XtablesLock
 from iptkit.kernel.readback import Marks, digest_of, marks_of, policies_of, policy_places
@@ -186,11 +187,28 @@ def _place(chain: str, number: int) -> str:
 def _failure(error: KernelError, table: str, undone: str) -> CommitError:
     if isinstance(error, CommitError):
         text = f"table {table}: {error}"
+    elif isinstance(error, sockopt.TableError | LibiptcError) and error.errno:
+        text = f"the kernel refuses table {table}: {os.strerror(error.errno)}"
     else:
-        text = f"table {table} is refused: {error}"
+        text = f"table {table}: {error}"
     if undone:
         text += f"; and not all could be brought back: {undone}"
     return CommitError(text, table, error.errno, getattr(error, "line", 0))
+
+
+def unknown_extensions(table: Table, family: Family) -> Iterator[tuple[Rule, str]]:
+    """The first rule of each match and target that this kernel does not have, and what it lacks."""
+    asked: dict[tuple[str, str, int], bool] = {}
+    for chain in table.chains.values():
+        for rule in chain.rules:
+            for use in (*rule.matches, rule.target):
+                if not isinstance(use, Match | Target):
+                    continue
+                key = (use.kind, use.kernel_name, use.revision)
+                if key not in asked:
+                    asked[key] = sockopt.knows(family, *key)
+                    if not asked[key]:
+                        yield rule, f"this kernel has no {key[0]} {key[1]}, revision {key[2]}"
 
 
 def _policies(handle: Handle, table: Table, old: Table) -> dict[str, tuple[str, Counters]]:

@@ -7,6 +7,7 @@ import os
 import tempfile
 from typing import TYPE_CHECKING
 
+from iptkit.kernel.backend import CommitError
 from iptkit.kernel.errors import KernelError
 from iptkit.ruleset.canonical import save
 from iptkit.ruleset.interpret import interpret
@@ -15,19 +16,25 @@ from iptkit.syntax.parser import parse
 from iptkit.text.source import Source
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
     from iptkit.kernel.plan import Plan
     from iptkit.ruleset.binding import Binder
+    from iptkit.text.diagnostic import Diagnostic
 
 
 class MemoryBackend:
-    """Holds the tables in save form, with counters, in the file `path`; with no path it starts empty."""
+    """Holds the tables in save form, with counters, in the file `path`; with no path it starts empty.
+
+    `judge` stands for the kernel: it tells what a kernel would refuse of a plan.
+    """
 
     name = "memory"
 
     def __init__(self, path: str | None = None) -> None:
         self.path = path
+        self.judge: Callable[[Plan], Sequence[Diagnostic]] | None = None
 
     def lock(self) -> AbstractContextManager[object]:
         return contextlib.nullcontext()
@@ -51,9 +58,27 @@ class MemoryBackend:
         return Ruleset(binder.family, {name: tables[name] for name in reversed(tables)})
 
     def commit(self, plan: Plan, *, counters: bool, per_table: bool, keep: bool = True) -> None:
+        refused = self.judge(plan) if self.judge else ()
+        if not refused:
+            self._write(plan.after)
+            return
+        line = refused[0].span.line
+        name = plan.script.table_at(line)
+        if per_table:
+            tables = dict(plan.before.tables)
+            for table in plan.tables:
+                if table.name == name:
+                    break
+                tables[table.name] = table.table
+            self._write(Ruleset(plan.family, tables))
+        error = CommitError(f"a kernel would refuse table {name}: {refused[0].message}", name, line=line)
+        error.findings = tuple(refused)
+        raise error
+
+    def _write(self, ruleset: Ruleset) -> None:
         if self.path is None:
             return
-        text = "".join(line + "\n" for line in save(plan.after, counters=True))
+        text = "".join(map(_state_line, save(ruleset, counters=True)))
         folder = os.path.dirname(os.path.abspath(self.path))
         temporary = ""
         try:
@@ -66,3 +91,8 @@ class MemoryBackend:
                 with contextlib.suppress(OSError):
                     os.unlink(temporary)
             raise KernelError(f"cannot write {self.path}: {error.strerror}", error.errno or 0) from None
+
+
+def _state_line(line: str) -> str:
+    # A quote that was never closed took the line feed in; closed, as a save has it, it could not be read back.
+    return line[:-1] if line.endswith('\n"') else line + "\n"

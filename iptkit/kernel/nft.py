@@ -132,11 +132,10 @@ def _refusal(done: ChildResult, script: Script) -> CommitError:
         return CommitError(f"iptables-nft-restore died of signal {-done.status}")
     lines = [int(number) for number in _LINE.findall(said)]
     line = lines[0] if lines else 0
-    table = next((name for number, name in reversed(script.sections) if number <= line), "")
     said = " ".join(_ADVICE.sub("", _PROGRAM.sub("", said)).split())
     return CommitError(
         f"iptables-nft-restore refuses it: {said or f'status {done.status}'}",
-        table,
+        script.table_at(line),
         line=line,
         status=done.status,
     )

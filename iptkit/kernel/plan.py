@@ -57,6 +57,10 @@ class Script(NamedTuple):
     sections: tuple[tuple[int, str], ...]
     left_out: frozenset[str]
 
+    def table_at(self, line: int) -> str:
+        """The table whose section a line stands in, "" for none."""
+        return next((name for number, name in reversed(self.sections) if number <= line), "")
+
 
 def make_plan(
     outcome: Outcome,

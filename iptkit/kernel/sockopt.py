@@ -65,6 +65,10 @@ _ERROR_NAME = 30  # XT_FUNCTION_MAXNAMELEN
 HEADROOM = max(_GET.size, _REPLACE.size)
 """Bytes before the block in the memory of a `TableImage`."""
 
+# struct xt_get_revision: IPT_SO_GET_REVISION_MATCH and _TARGET, and those of IP6T
+_REVISION = struct.Struct("@29sB")
+_SO_GET_REVISION = {(4, "match"): 66, (4, "target"): 67, (6, "match"): 68, (6, "target"): 69}
+
 _RETRIES = 20
 
 
@@ -405,6 +409,15 @@ def _info(sock: socket.socket, protocol: _Protocol, name: str) -> TableInfo:
         num_entries=num_entries,
         size=size,
     )
+
+
+def knows(family: Family, kind: str, name: str, revision: int) -> bool:
+    """Whether the kernel has this revision of a match or target; asking makes it load the module."""
+    protocol = _PROTOCOLS[family]
+    memory = bytearray(_REVISION.pack(name.encode("latin-1"), revision))
+    with _open(protocol) as sock:
+        number = _get(sock, protocol.level, _SO_GET_REVISION[family, kind], memory, 0)
+    return number not in (errno.ENOENT, errno.EPROTONOSUPPORT)
 
 
 def _require(family: Family, name: str) -> None:
