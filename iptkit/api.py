@@ -36,7 +36,7 @@ def parse_source(source: Source) -> Document:
 
 
 def has_counters(document: Document) -> bool:
-    """Can the document be read with -c?  Not where a policy stands without counters: iptables-restore refuses it."""
+    """Can the document be read with -c?  Not where a policy stands without counters: that is refused."""
     return not any(
         isinstance(line, ChainLine) and line.policy not in (None, "-") and line.counters is None
         for line in document.lines

@@ -48,7 +48,7 @@ class Diagnostic(NamedTuple):
 
 
 class Edit(NamedTuple):
-    """Replace the bytes of `span` by `text`; `safe` when the file does what it did, or what was plainly meant."""
+    """Replace the bytes of `span` by `text`; `safe` if the file does what it did, or what was meant."""
 
     span: Span
     text: str

@@ -1,4 +1,4 @@
-"""Does lint know which files load?  Thousands of rulesets given to the real tools and a kernel (shared data)."""
+"""Does lint know which files load?  Thousands of rulesets the real tools and a kernel were given."""
 
 from __future__ import annotations
 

@@ -20,13 +20,42 @@ SHARED = Path(__file__).resolve().parents[3] / "shared" / "corpus"
 PIECES = st.sampled_from(
     [
         *' \t"\\!-#*:[]\0\r\n',
-        "-A", "-j", "-m", "-p", "-g", "-s", "--dport", "--dport=80", "-jACCEPT", "--", "tcp", "INPUT", "ACCEPT",
-        '"a b"', '"-j"', '"!x"', '""', 'a"b"c', "[1:2]", "[1:2] ", "COMMIT", "*filter", ":INPUT ACCEPT [0:0]",
-        "--comment", "10.0.0.1", "é", "--match", "--ju", "-fm", "LOG --log-prefix x",
+        "-A",
+        "-j",
+        "-m",
+        "-p",
+        "-g",
+        "-s",
+        "--dport",
+        "--dport=80",
+        "-jACCEPT",
+        "--",
+        "tcp",
+        "INPUT",
+        "ACCEPT",
+        '"a b"',
+        '"-j"',
+        '"!x"',
+        '""',
+        'a"b"c',
+        "[1:2]",
+        "[1:2] ",
+        "COMMIT",
+        "*filter",
+        ":INPUT ACCEPT [0:0]",
+        "--comment",
+        "10.0.0.1",
+        "é",
+        "--match",
+        "--ju",
+        "-fm",
+        "LOG --log-prefix x",
     ]
-)  # fmt: skip
+)
 TEXTS = st.one_of(
-    st.lists(PIECES, max_size=25).map(" ".join), st.lists(PIECES, max_size=25).map("".join), st.text(max_size=60)
+    st.lists(PIECES, max_size=25).map(" ".join),
+    st.lists(PIECES, max_size=25).map("".join),
+    st.text(max_size=60),
 ).map(lambda text: text.encode("utf-8", "surrogatepass").decode("latin-1"))
 
 
@@ -69,7 +98,9 @@ def test_a_line_that_cannot_be_cut_says_why(text: str) -> None:
 
 
 def test_shapes_are_shared_and_hold_no_values() -> None:
-    parsed = document("-A a -s 10.0.0.1 -p tcp -m tcp --dport 22 -j x\n-A b -s 10.0.0.2 -p tcp -m tcp --dport 80 -j y\n")
+    parsed = document(
+        "-A a -s 10.0.0.1 -p tcp -m tcp --dport 22 -j x\n-A b -s 10.0.0.2 -p tcp -m tcp --dport 80 -j y\n"
+    )
     first, second = parsed.lines
     assert isinstance(first, RuleLine)
     assert isinstance(second, RuleLine)
@@ -78,7 +109,13 @@ def test_shapes_are_shared_and_hold_no_values() -> None:
 
 
 def test_what_decides_how_a_line_reads_stays_in_the_shape() -> None:
-    for text in ("-A a -p 6 -m tcp", "-A a --protocol tcp", "-A a --match tcp", "-A a -j LOG --log-level 4", "-A a -fm tcp"):
+    for text in (
+        "-A a -p 6 -m tcp",
+        "-A a --protocol tcp",
+        "-A a --match tcp",
+        "-A a -j LOG --log-level 4",
+        "-A a -fm tcp",
+    ):
         (line,) = document(text + "\n").lines
         assert isinstance(line, RuleLine)
         assert line.shape is not None
