@@ -5,16 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from iptkit.api import (
-        diff as diff,
-        interpret as interpret,
-        lint as lint,
-        load as load,
-        parse as parse,
-        plan as plan,
-        restore as restore,
-        save as save,
-    )
+    from iptkit.api import diff, interpret, lint, load, parse, plan, restore, save
 
 __version__ = "0.1.0"
 
@@ -24,7 +15,7 @@ __all__ = ["diff", "interpret", "lint", "load", "parse", "plan", "restore", "sav
 def __getattr__(name: str) -> object:
     """Import the API on first use: `import iptkit` itself stays free of cost."""
     if name in __all__:
-        import iptkit.api as api
+        from iptkit import api
 
         return getattr(api, name)
     raise AttributeError(f"module 'iptkit' has no attribute {name!r}")
