@@ -94,5 +94,5 @@ class MemoryBackend:
 
 
 def _state_line(line: str) -> str:
-    # A quote that was never closed took the line feed in; closed, as a save has it, it could not be read back.
+    # A quote that was never closed took the line feed in; closed, as a save has it, it cannot be read back.
     return line[:-1] if line.endswith('\n"') else line + "\n"
