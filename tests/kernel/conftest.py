@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CLONE_NEWNET = 0x40000000
+# The iptables whose behaviour, verdicts and words the tests know; that of Debian 12.
+OBSERVED = "1.8.9"
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -54,6 +56,19 @@ class Netns:
         """What a save program prints, without the lines that hold the date."""
         text = self.run(tool, *options).stdout.decode("latin-1")
         return re.sub(r"^# (Generated|Completed).*\n", "", text, flags=re.M)
+
+    def version(self, tool: str) -> str:
+        """The version of a program of iptables, such as 1.8.9."""
+        printed = self.run(tool, "--version").stdout.decode()
+        found = re.search(r" v([\d.]+)", printed)
+        assert found is not None, printed
+        return found[1]
+
+    def need_observed(self, tool: str) -> None:
+        """Skip the test unless the program is of the version whose behaviour is known to the letter."""
+        self.need(tool)
+        if self.version(tool) != OBSERVED:
+            pytest.skip(f"observed in iptables {OBSERVED}, this is {self.version(tool)}")
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
