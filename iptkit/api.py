@@ -264,45 +264,47 @@ def _judge(plan: Plan) -> list[Diagnostic]:
     ]
 
 
+# What iptables itself decides is none of the kernel's reasons, and with --noflush cannot be told from the file.
+_DECIDED = ("IPT101", "IPT103", "IPT104", "IPT106", "IPT107")
+
+
 def _refusals(document: Document, family: Family, backend: str, noflush: bool) -> list[Diagnostic]:
     """What lint says a kernel refuses of a document that iptables takes."""
     found = lint(
-        document,
-        None,
-        family,
-        noflush=noflush,
-        backends=(backend,),
-        select=("IPT1",),
-        ignore=("IPT101", "IPT103", "IPT104", "IPT106", "IPT107"),  # these iptables itself decides
+        document, None, family, noflush=noflush, backends=(backend,), select=("IPT1",), ignore=_DECIDED
     )
     return [each for each in found if each.severity is Severity.ERROR]
 
 
 def _reasons(source: Source, family: Family, backend: str, noflush: bool, table: str) -> list[Diagnostic]:
-    """Why a kernel refused a table: what lint says of it, or what this kernel lacks."""
+    """Why a kernel refused a table: what lint says of it, what this kernel lacks, or the objects it names."""
     document = _parse(source)
     outcome = interpret(document, family, noflush=noflush)
     lines = [(section.line.number, section.table.name) for section in outcome.sections]
-    found = [
-        each
-        for each in _refusals(document, family, backend, noflush)
-        if next((name for number, name in reversed(lines) if number <= each.span.line), "") == table
-    ]
-    if found or backend != "legacy" or table not in outcome.ruleset.tables:
-        return found
-    from iptkit.kernel.legacy import unknown_extensions
 
-    return [
-        Diagnostic(
-            "IPT141",
-            "needs-object",
-            Severity.ERROR,
-            lacks,
-            Span(rule.line.number, 0, len(rule.line.raw)),
-            backends=(backend,),
-        )
-        for rule, lacks in unknown_extensions(outcome.ruleset.tables[table], family)
-    ]
+    def inside(found: list[Diagnostic]) -> list[Diagnostic]:
+        return [
+            each
+            for each in found
+            if next((name for number, name in reversed(lines) if number <= each.span.line), "") == table
+        ]
+
+    found = inside(_refusals(document, family, backend, noflush))
+    if not found and backend == "legacy" and table in outcome.ruleset.tables:
+        from iptkit.kernel.legacy import unknown_extensions
+
+        found = [
+            Diagnostic(
+                "IPT141",
+                "needs-object",
+                Severity.ERROR,
+                lacks,
+                Span(rule.line.number, 0, len(rule.line.raw)),
+                backends=(backend,),
+            )
+            for rule, lacks in unknown_extensions(outcome.ruleset.tables[table], family)
+        ]
+    return found or inside(lint(document, None, family, noflush=noflush, select=("IPT141",)))
 
 
 def restore(data: bytes | str, family: Family = 4, *, name: str = "<string>", **options: Any) -> Transaction:
