@@ -16,7 +16,7 @@ FAILED = 127
 
 
 class Sample(NamedTuple):
-    """Wall seconds from exec to exit, and the largest resident set in KiB.
+    """Wall seconds from exec to exit, seconds of processor time, and the largest resident set in KiB.
 
     The resident set is that of the program or of the largest child it waited
     for, and never smaller than that of the process that measures, which the
@@ -24,6 +24,7 @@ class Sample(NamedTuple):
     """
 
     seconds: float
+    cpu: float
     peak: int
 
 
@@ -64,7 +65,7 @@ def run(command: Sequence[str], environment: Mapping[str, str], folder: str, sta
             errors.seek(0)
             said = errors.read(2000).decode("utf-8", "replace").strip()
             raise Failure(f"{' '.join(command)}: {os.waitstatus_to_exitcode(ended)}: {said}")
-    return Sample(seconds, usage.ru_maxrss)
+    return Sample(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
 
 
 def _become(

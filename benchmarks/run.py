@@ -190,6 +190,7 @@ def document(
             "command": shlex.join(command),
             "median_seconds": round(seconds, 4),
             "seconds": [round(sample.seconds, 4) for sample in samples],
+            "median_cpu_seconds": round(statistics.median(sample.cpu for sample in samples), 4),
             "peak_mebibytes": round(mebibytes, 1),
         }
 

@@ -85,7 +85,9 @@ def result(name: str, rules: int, ours: float, real: float, peak: int = 50) -> R
     case = Case(name, "mixed", rules, ["iptkit"], ["real"])
     # The medians are what counts.
     return Result(
-        case, [Sample(s, peak * 1024) for s in (9.0, ours, 0.0)], [Sample(real, 1024), Sample(real, 1024)]
+        case,
+        [Sample(s, s, peak * 1024) for s in (9.0, ours, 0.0)],
+        [Sample(real, real, 1024), Sample(real, real, 1024)],
     )
 
 
