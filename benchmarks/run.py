@@ -87,7 +87,6 @@ class Files:
     def file(self, kind: str, rules: int, *, edited: bool = False) -> str:
         path = self.folder / f"{kind}-{rules}{'-edited' if edited else ''}.save"
         if not path.exists():
-            # In a process of its own: what this one holds counts for those it measures.
             words = [sys.executable, "-m", "benchmarks.generate", kind, str(rules), "--seed", str(self.seed)]
             with path.open("wb") as out:
                 subprocess.run([*words, *(["--edited"] if edited else [])], stdout=out, cwd=ROOT, check=True)
