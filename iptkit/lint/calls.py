@@ -86,6 +86,7 @@ class Graph:
     def __init__(self, builtins: Iterable[str], callees: Callees) -> None:
         self._builtins = tuple(builtins)
         self._callees = callees
+        self._below_all: dict[tuple[str, ...], frozenset[str]] = {}
 
     @functools.cached_property
     def from_builtin(self) -> dict[str, set[str]]:
@@ -112,6 +113,14 @@ class Graph:
                     seen.update(new)
                     pending += new  # a chain may be in it twice, and is then looked at twice
         return seen
+
+    def below(self, builtins: tuple[str, ...]) -> frozenset[str]:
+        """The chains that any of these built-in chains leads to, and these themselves."""
+        found = self._below_all.get(builtins)
+        if found is None:
+            chains = [self.from_builtin[builtin] for builtin in builtins]
+            found = self._below_all[builtins] = frozenset().union(*chains)
+        return found
 
     @functools.cached_property
     def reached(self) -> set[str]:

@@ -122,6 +122,7 @@ class SectionFacts:
         self.chains: dict[str, Chain] = section.table.chains
         self.chain_lines: dict[str, ChainLine | RuleLine] = section.chain_lines
         self._jumps: dict[tuple[str, bool], Jump] = {}
+        self.quotes_jumps = False  # is a name after -j in quotes?  (Known when `jumps` is.)
 
     # -- its rules, by what they have in common
 
@@ -211,6 +212,8 @@ class SectionFacts:
                 if word in chains and rule.renamed is None:
                     to = word
                 else:
+                    if word[:1] == '"':
+                        self.quotes_jumps = True
                     name = names.get(word)
                     if name == "" and rule.renamed is None:
                         continue

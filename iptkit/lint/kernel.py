@@ -68,14 +68,16 @@ def _misplaced(section: SectionFacts, segment: Segment) -> Iterator[Diagnostic]:
                     for rule, chain in zip(shape.rules, shape.chains, strict=True):
                         yield from judge.look(rule, chain, word)
         return
-    judges: dict[Any, _Judge] = {}
-    for placed, shape, rule, chain, words in section.uses(segment):
-        judge_of_use = judges.get(words)
-        if judge_of_use is None:
-            where = section.facts.use(placed, shape, words).place()
-            judge_of_use = judges[words] = _Judge(section, cls, where)
-        if judge_of_use.may_be_wrong:
-            yield from judge_of_use.look(rule, chain, placed.word + shape.words)
+    judges: dict[Place, _Judge] = {}
+    for placed, shapes in section.sites[segment]:
+        for shape in shapes:
+            take = shape.words_taker(placed)
+            for words in {take(rule.line.values) for rule in shape.rules}:
+                where = section.facts.use(placed, shape, words).place()
+                judge = judges.get(where) or judges.setdefault(where, _Judge(section, cls, where))
+                for rule, chain in zip(shape.rules, shape.chains, strict=True) if judge.may_be_wrong else ():
+                    if take(rule.line.values) == words:
+                        yield from judge.look(rule, chain, placed.word + shape.words)
 
 
 def _bare(section: SectionFacts, targets: list[TargetAt]) -> Iterator[Diagnostic]:
@@ -103,14 +105,11 @@ class _Judge:
         self._cls = cls
         self._where = where
         self._wrong_table = section.name not in where.tables
-        forbidden = [hook for hook in section.builtins if hook not in where.hooks]
+        forbidden = tuple([hook for hook in section.builtins if hook not in where.hooks])
         calls = section.calls
         # The chains that a hook leads to where it must not stand, as each backend sees it.
-        self._nft: set[str] = set()
-        self._legacy: set[str] = set()
-        for hook in forbidden:
-            self._nft |= calls.nft.from_builtin[hook] if where.nft_user_chains else {hook}
-            self._legacy |= calls.legacy.from_builtin[hook]
+        self._nft = calls.nft.below(forbidden) if where.nft_user_chains else frozenset(forbidden)
+        self._legacy = calls.legacy.below(forbidden)
         self._unseen = calls.behind_verdict
         self.may_be_wrong = self._wrong_table or bool(forbidden)
 

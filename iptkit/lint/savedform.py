@@ -112,19 +112,13 @@ class SavedForms:
 
     def _quoted_names(self) -> None:
         """Names of chains in quotes, which they never need."""
-        quoted_chains = '-A "' in self._facts.document.source.text
-        quoted_jumps: dict[int, bool] = {}
-        for bound, shape in self._section.shapes.items():
-            if quoted_chains and isinstance(bound.chain, int):
-                self._suspect([rule for rule in shape.rules if _is_quoted(rule, bound.chain)])
-            jump = bound.jumps
-            if isinstance(jump, int):
-                memo = bound.memos[jump]
-                found = quoted_jumps.get(id(memo))
-                if found is None:
-                    found = quoted_jumps[id(memo)] = any(raw[:1] == '"' for raw in memo)
-                if found:
-                    self._suspect([rule for rule in shape.rules if _is_quoted(rule, jump)])
+        section = self._section
+        chains = '-A "' in self._facts.document.source.text
+        jumps = bool(section.jumps) and section.quotes_jumps
+        for bound, shape in section.shapes.items() if chains or jumps else ():
+            for hole in (bound.chain, bound.jumps):
+                if isinstance(hole, int):
+                    self._suspect([rule for rule in shape.rules if rule.line.values[hole][:1] == '"'])
 
     def _is_part_in_order(self, part: Bound, shape: ShapeFacts) -> bool:
         """Are the words of a part those of a saved rule, in their order?  `shape` is one that has it."""
@@ -271,10 +265,6 @@ def _follows_piecewise(segment: Segment) -> bool:
             for _, refs, _, _ in segment.fields
         )
     )
-
-
-def _is_quoted(rule: Rule, hole: int) -> bool:
-    return rule.line.values[hole][:1] == '"'
 
 
 def _text(line: RuleLine) -> str:

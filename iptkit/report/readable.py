@@ -31,7 +31,10 @@ class Lines:
     def columns(self, span: Span) -> tuple[int, int]:
         """First and one-past-last column of a span, counted in characters from 1."""
         raw = self.raw(span.line)
-        return column(raw, span.start), column(raw, max(span.end, span.start))
+        end = max(span.end, span.start)
+        if raw.isascii():
+            return min(span.start, len(raw)) + 1, min(end, len(raw)) + 1
+        return column(raw, span.start), column(raw, end)
 
 
 def column(raw: str, offset: int) -> int:

@@ -82,7 +82,7 @@ def _excerpt(lines: Lines, span: Span, margin: int, paint: str) -> Iterator[str]
     head, marked, tail = shown(raw[begin:start]), shown(raw[start:end]), shown(raw[end:stop])
     yield f"{span.line:>{margin}} | {before}{head}{marked}{tail}{after}"
     # Tabs stay tabs, so that the marks stand under the words whatever a tab is worth.
-    pad = "".join(c if c == "\t" else " " * cells(c) for c in before + head)
+    pad = "\t".join([" " * cells(piece) for piece in (before + head).split("\t")])
     marks = "^" * max(1, cells(marked.replace("\t", " ")))
     yield f"{' ' * margin} | {pad}{paint}{marks}{_OFF if paint else ''}"
 
