@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
@@ -56,10 +55,9 @@ def iptkit() -> None:
 def program() -> NoReturn:
     """The console script: `main` in a process of its own, which then ends at once.
 
-    A process that lives for one command need not look for cycles, nor take
-    100,000 rules apart object by object before it ends.
+    A process that lives for one command need not take 100,000 rules apart object
+    by object before it ends.
     """
-    gc.disable()
     status: object = 0
     try:
         main()

@@ -177,6 +177,8 @@ class _Interpreter:
         self.hidden: frozenset[str] = frozenset()
         self.policy_set: set[str] = set()
         self.skipping = False  # inside a section that -T leaves out
+        self.jumped_to: frozenset[str] = frozenset()  # as of line jumped_at, see _jumped_to
+        self.jumped_at = -1
 
     def run(self) -> Outcome:
         out = self.out
@@ -718,7 +720,7 @@ class _Interpreter:
                 chain.rules = []
                 self._step(FlushChain(chain.name))
         elif command == "X":
-            self._delete_chains(name)
+            self._delete_chains(name, line.number)
         elif command == "E":
             self._rename(name or "", self._text(bound.argument, values))
         elif command == "P":
@@ -934,7 +936,7 @@ class _Interpreter:
         assert self.section is not None
         self.section.chain_lines[name] = line
 
-    def _delete_chains(self, name: str | None) -> None:
+    def _delete_chains(self, name: str | None, number: int) -> None:
         chains = [c for c in self._chains(name) if name is not None or not c.builtin]
         for chain in chains:
             if chain.builtin:
@@ -943,11 +945,12 @@ class _Interpreter:
                 raise _Refused(
                     Fault("IPT020", f"{chain.name} still has rules", 1, f"-F {chain.name} first", 1)
                 )
-            if self._referenced(chain.name):
+            if chain.name in self._jumped_to(number):
                 raise _Refused(Fault("IPT020", f"{chain.name} is still jumped to", 1, "", 1))
             del self.chains[chain.name]
             self._step(DeleteChain(chain.name))
-        self._hide()
+            if chain.name in self.hidden:
+                self._hide()
 
     def _jumps(self) -> Iterable[tuple[Chain, int, Rule, Jump]]:
         for chain in self.chains.values():
@@ -956,8 +959,16 @@ class _Interpreter:
                 if isinstance(target, Jump):
                     yield chain, at, rule, target
 
-    def _referenced(self, name: str) -> bool:
-        return any(target.chain == name for _, _, _, target in self._jumps())
+    def _jumped_to(self, number: int) -> frozenset[str]:
+        """Where rules jump to, asked by -X on this line.
+
+        Between it and an -X on the line before no rule changed, and what was
+        found then still holds: kube-proxy deletes hundreds of chains in a row.
+        """
+        if self.jumped_at not in (number, number - 1):
+            self.jumped_to = frozenset(target.chain for _, _, _, target in self._jumps())
+        self.jumped_at = number
+        return self.jumped_to
 
     def _rename(self, old: str, new: str) -> None:
         chain = self._chain(old)
@@ -1044,7 +1055,8 @@ def parse_counter(text: str, what: str) -> int:
     found = _NUMBER.match(text)
     if found is None:
         raise _Refused(Fault("IPT027", f"the {what} counter {text!r} is not a number", -1, "[packets:bytes]"))
-    number = min(int(found[2]), _TOP)
+    digits = found[2].lstrip("0")
+    number = min(int(digits or "0"), _TOP) if len(digits) <= 20 else _TOP  # 2**64 has 20 digits
     return (2**64 - number) & _TOP if found[1] == "-" and number < _TOP else number
 
 

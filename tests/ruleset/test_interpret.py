@@ -162,3 +162,11 @@ def test_the_word_at_fault_is_named(line: str, code: str, underlined: str) -> No
     assert [d.code for d in outcome.diagnostics] == [code]
     span = outcome.diagnostics[0].span
     assert (span.line, line[span.start : span.end]) == (2, underlined)
+
+
+def test_counters_are_clamped_however_long() -> None:
+    long = "1" * 5000
+    text = f"*filter\n:INPUT DROP [{long}:2]\n[3:{long}] -A INPUT -j DROP\nCOMMIT\n"
+    saved_text = api.save(api.load(text), counters=True)
+    assert f":INPUT DROP [{2**64 - 1}:2]" in saved_text
+    assert f"[3:{2**64 - 1}] -A INPUT -j DROP" in saved_text
