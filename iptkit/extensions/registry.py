@@ -57,10 +57,7 @@ def _find(package: str, names: dict[str, str], name: str, family: Family) -> typ
     stem = names.get(name)
     if stem is None:
         return None
-    try:
-        module = importlib.import_module(f"iptkit.extensions.{package}.{stem or name.lower()}")
-    except ModuleNotFoundError:
-        return None
+    module = importlib.import_module(f"iptkit.extensions.{package}.{stem or name.lower()}")
     for cls in module.EXTENSIONS:
         if family in cls.families and (name == cls.name or name in cls.aliases):
             found: type = cls
