@@ -79,9 +79,10 @@ def command(
     status = Exit.OK
     for path in files or ("-",):
         source = read_source(path)
+        document = api.parse_source(source)
         try:
             found = api.lint(
-                api.parse_source(source),
+                document,
                 binder,
                 noflush=noflush,
                 backends=backends,

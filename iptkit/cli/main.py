@@ -58,11 +58,15 @@ def program() -> NoReturn:
     A process that lives for one command need not take 100,000 rules apart object
     by object before it ends.
     """
-    status: object = 0
     try:
         main()
     except SystemExit as ended:
-        status = ended.code
+        # Here, where the exception still holds all that the command made.
+        _end(ended.code)
+    _end(0)
+
+
+def _end(status: object) -> NoReturn:
     if isinstance(status, str):
         print(status, file=sys.stderr)  # noqa: T201  # as Python itself ends for sys.exit("message")
         status = 1

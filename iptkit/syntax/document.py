@@ -19,16 +19,20 @@ if TYPE_CHECKING:
 class Shape:
     """The words of a rule line with its values taken out.
 
-    `words` holds None where a value stood; `holes` their indices.  A word that
+    `words` holds None where a value stood.  A word that
     begins with `-` or `!`, or that may name a match, protocol or target with
     options, is never taken out, so the shape alone decides how a rule reads.
     """
 
-    __slots__ = ("holes", "words")
+    __slots__ = ("words",)
 
     def __init__(self, words: tuple[str | None, ...]) -> None:
         self.words = words
-        self.holes = tuple(i for i, w in enumerate(words) if w is None)
+
+    @property
+    def holes(self) -> tuple[int, ...]:
+        """Where the values stood."""
+        return tuple([i for i, w in enumerate(self.words) if w is None])
 
 
 class BlankLine:
