@@ -256,11 +256,15 @@ def restore_source(
 
 def _judge(plan: Plan) -> list[Diagnostic]:
     """What a kernel would refuse of a plan."""
+    from iptkit.kernel.plan import table_at
+
     script = plan.script
     names = [table.name for table in plan.tables]
     found = _refusals(_parse(script.source), plan.family, "legacy", script.noflush)
     return [
-        each for each in found if each.span.line <= script.end and script.table_at(each.span.line) in names
+        each
+        for each in found
+        if each.span.line <= script.end and table_at(script.source, each.span.line) in names
     ]
 
 
@@ -278,16 +282,13 @@ def _refusals(document: Document, family: Family, backend: str, noflush: bool) -
 
 def _reasons(source: Source, family: Family, backend: str, noflush: bool, table: str) -> list[Diagnostic]:
     """Why a kernel refused a table: what lint says of it, what this kernel lacks, or the objects it names."""
+    from iptkit.kernel.plan import table_at
+
     document = _parse(source)
     outcome = interpret(document, family, noflush=noflush)
-    lines = [(section.line.number, section.table.name) for section in outcome.sections]
 
     def inside(found: list[Diagnostic]) -> list[Diagnostic]:
-        return [
-            each
-            for each in found
-            if next((name for number, name in reversed(lines) if number <= each.span.line), "") == table
-        ]
+        return [each for each in found if table_at(source, each.span.line) == table]
 
     found = inside(_refusals(document, family, backend, noflush))
     if not found and backend == "legacy" and table in outcome.ruleset.tables:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from array import array
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from iptkit.ruleset.binding import Bound, Placed, Ref, Segment
+    from iptkit.ruleset.bound import Bound, Placed, Ref, Segment
     from iptkit.ruleset.model import Rule
     from iptkit.values.context import Family
 

@@ -10,6 +10,7 @@ of the plan's are written back as they were before, counters included.
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 from array import array
@@ -51,7 +52,8 @@ if TYPE_CHECKING:
     from iptkit.kernel.live import LiveTable
     from iptkit.kernel.plan import Plan
     from iptkit.kernel.sockopt import TableImage
-    from iptkit.ruleset.binding import Binder, Bound
+    from iptkit.ruleset.binding import Binder
+    from iptkit.ruleset.bound import Bound
     from iptkit.ruleset.model import Chain, Counters, Rule
     from iptkit.ruleset.steps import Step
     from iptkit.values.context import Family
@@ -184,11 +186,20 @@ def _place(chain: str, number: int) -> str:
     return f"rule {number} of chain {chain}" if number else f"chain {chain}"
 
 
+_REASONS = {
+    errno.ENOENT: "an extension or object that one of its rules names is not there",
+    errno.EINVAL: "one of its rules may not be as it is, or not where it is",
+    errno.ELOOP: "its chains lead back into themselves",
+    errno.EPERM: "this needs CAP_NET_ADMIN",
+}
+
+
 def _failure(error: KernelError, table: str, undone: str) -> CommitError:
     if isinstance(error, CommitError):
         text = f"table {table}: {error}"
     elif isinstance(error, sockopt.TableError | LibiptcError) and error.errno:
-        text = f"the kernel refuses table {table}: {os.strerror(error.errno)}"
+        reason = _REASONS.get(error.errno, os.strerror(error.errno))
+        text = f"the kernel refuses table {table}: {reason}"
     else:
         text = f"table {table}: {error}"
     if undone:

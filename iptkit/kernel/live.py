@@ -19,7 +19,7 @@ from iptkit.kernel.entries import Decoder, Unencodable, decode_use
 from iptkit.kernel.ipset import names_of
 from iptkit.kernel.readback import marks_of, policies_of
 from iptkit.kernel.sockopt import VERDICT_NAMES, chain_spans
-from iptkit.ruleset.binding import Bound
+from iptkit.ruleset.bound import Bound
 from iptkit.ruleset.interpret import interpret
 from iptkit.ruleset.model import Chain, Rule, Table
 from iptkit.syntax.document import RuleLine, Shape, TableLine

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from iptkit.kernel.backend import CommitError
 from iptkit.kernel.errors import KernelError
+from iptkit.kernel.plan import table_at
 from iptkit.ruleset.canonical import save
 from iptkit.ruleset.interpret import interpret
 from iptkit.ruleset.model import Ruleset
@@ -63,7 +64,7 @@ class MemoryBackend:
             self._write(plan.after)
             return
         line = refused[0].span.line
-        name = plan.script.table_at(line)
+        name = table_at(plan.script.source, line)
         if per_table:
             tables = dict(plan.before.tables)
             for table in plan.tables:

@@ -25,6 +25,7 @@ from iptkit.kernel.backend import CommitError
 from iptkit.kernel.errors import KernelError
 from iptkit.kernel.live import KeptRule, saved_rules
 from iptkit.kernel.nftchild import nft_restore, nft_save
+from iptkit.kernel.plan import table_at
 from iptkit.ruleset.model import Ruleset, Table
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def _refusal(done: ChildResult, script: Script) -> CommitError:
     said = " ".join(_ADVICE.sub("", _PROGRAM.sub("", said)).split())
     return CommitError(
         f"iptables-nft-restore refuses it: {said or f'status {done.status}'}",
-        script.table_at(line),
+        table_at(script.source, line),
         line=line,
         status=done.status,
     )
@@ -193,6 +194,3 @@ def _certain(rule: Rule) -> tuple[object, ...]:
         conditions.protocol_inverted,
         goal,
     )
-
-
-__all__ = ["NftBackend"]

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from iptkit.syntax.document import TableLine
+
 if TYPE_CHECKING:
     from iptkit.ruleset.interpret import Outcome
     from iptkit.ruleset.model import Ruleset, Table
@@ -44,9 +46,8 @@ class Plan(NamedTuple):
 class Script(NamedTuple):
     """The text that the plan was made of, up to its line `end`, and the options it was interpreted with.
 
-    `sections` are the line each *table stands in, and its name.  `left_out` are
-    the tables in which lines were left out that only another backend refuses:
-    what these will hold is not quite known.
+    `left_out` are the tables in which lines were left out that only another
+    backend refuses: what these will hold is not quite known.
     """
 
     source: Source
@@ -54,12 +55,19 @@ class Script(NamedTuple):
     noflush: bool
     counters: bool
     table: str | None
-    sections: tuple[tuple[int, str], ...]
     left_out: frozenset[str]
 
-    def table_at(self, line: int) -> str:
-        """The table whose section a line stands in, "" for none."""
-        return next((name for number, name in reversed(self.sections) if number <= line), "")
+
+def table_at(source: Source, line: int) -> str:
+    """The table whose section a line of a text stands in, "" for none."""
+    lines = source.text.split("\n")
+    for number in range(min(line, len(lines)), 0, -1):
+        raw = lines[number - 1]
+        if raw.startswith("*"):
+            return TableLine(number, raw).name
+        if raw == "COMMIT" and number < line:
+            return ""
+    return ""
 
 
 def make_plan(
@@ -97,8 +105,7 @@ def make_plan(
         if name in steps
     )
     used = tuple(name for name in names if name not in steps)
-    sections = tuple((section.line.number, section.table.name) for section in outcome.sections)
     if not partial:
         end = source.text.count("\n") + 1
-    script = Script(source, end, noflush, counters, table, sections, frozenset(left_out))
+    script = Script(source, end, noflush, counters, table, frozenset(left_out))
     return Plan(after.family, tables, used, before, after, script)

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
+
+    from iptkit.values.context import Family
 
 CLONE_NEWNET = 0x40000000
 # The iptables whose behaviour, verdicts and words the tests know; that of Debian 12.
@@ -69,6 +71,24 @@ class Netns:
         self.need(tool)
         if self.version(tool) != OBSERVED:
             pytest.skip(f"observed in iptables {OBSERVED}, this is {self.version(tool)}")
+
+    def make_sets(self, sets: Iterable[tuple[str, str]], family: int = 4) -> None:
+        """Make sets, by name and type."""
+        for name, kind in sets:
+            extra = ["family", "inet6"] if family == 6 and kind.startswith("hash:") else []
+            self.run("ipset", "create", name, kind, *extra)
+
+    def drop_sets(self) -> None:
+        self.run("ipset", "destroy")
+
+    def blank(self, family: int = 4) -> None:
+        """Make every legacy table in use as if it had never been touched."""
+        from iptkit.kernel import sockopt
+
+        known: Family = 6 if family == 6 else 4
+        with self.entered():
+            for name in sockopt.table_names(known):
+                sockopt.write_table(sockopt.blank_image(known, name))
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
