@@ -427,7 +427,7 @@ class Facts:
         text = self.document.source.text
         starts: set[int] = set()
         for pattern in patterns:
-            if pattern.lstrip("\\")[0] in text:
+            if pattern[pattern[0] == "\\"] in text:
                 find = text.rfind
                 for hit in re.finditer(pattern, text):
                     at = hit.start()

@@ -10,6 +10,7 @@ import re
 from bisect import bisect
 from typing import TYPE_CHECKING
 
+from iptkit.lint.otherfamily import of_other_family
 from iptkit.syntax.document import CommitLine, RuleLine, TableLine
 from iptkit.text.codes import name_of
 from iptkit.text.diagnostic import Severity
@@ -24,10 +25,11 @@ _ADDRESS_OPTION = r"(?:-[sd]|--s(?:ource|rc)|--d(?:estination|st))[ \t]+(?:\S+,)
 
 def settle(facts: Facts) -> list[Diagnostic]:
     """The interpreter's findings as the catalogue has them."""
-    out = []
+    out: list[Diagnostic] = []
     continued = continuation_lines(facts)
     pieces = long_lines(facts)
     outside = _Blocks(facts)
+    exclusive: set[int] = set()
     for found in facts.outcome.diagnostics:
         line = found.span.line
         if line in continued or line in pieces:
@@ -35,11 +37,20 @@ def settle(facts: Facts) -> list[Diagnostic]:
         if found.code == "IPT007":
             if outside.is_first(line):
                 out.append(found)
+        elif found.code == "IPT136":
+            # Of two options that exclude each other, each says so.
+            if line not in exclusive:
+                out.append(found)
+            exclusive.add(line)
         elif found.code == "IPT218" and _is_looked_up(facts, found):
             out.append(found._replace(severity=Severity.WARNING, backends=()))
         elif found.code in ("IPT130", "IPT020") and re.match(_COUNTERS, facts.line(line).raw):
             message = "counters before a rule stand in brackets"
             out.append(_recoded(found, "IPT027", message, "[packets:bytes]"))
+        elif found.code in ("IPT125", "IPT129", "IPT130"):
+            other = of_other_family(facts, found)
+            message = f"{other}, and this is a ruleset for IPv{facts.family}"
+            out.append(_recoded(found, "IPT124", message, "") if other else found)
         else:
             out.append(found)
     return out

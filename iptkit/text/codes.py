@@ -26,7 +26,7 @@ IPT015 unicode-dash-or-quote E/W unsafe
 IPT016 shell-line E/W unsafe
 IPT017 line-continuation E safe
 IPT018 table-option E unsafe
-IPT019 command-in-table W unsafe
+IPT019 command-in-table W/E unsafe
 IPT020 bad-command E/W none
 IPT021 line-too-long E none
 IPT022 bad-character E/W unsafe
