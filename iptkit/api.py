@@ -268,7 +268,7 @@ def _judge(plan: Plan) -> list[Diagnostic]:
     ]
 
 
-# What iptables itself decides is none of the kernel's reasons, and with --noflush cannot be told from the file.
+# What iptables itself decides is none of the kernel's reasons, and with --noflush the file does not tell it.
 _DECIDED = ("IPT101", "IPT103", "IPT104", "IPT106", "IPT107")
 
 
