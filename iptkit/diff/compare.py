@@ -1,14 +1,17 @@
 """Compare two rulesets: tables by name, chains by name, rules by identity.
 
-Most rules of two versions of a file are the same object of thought written the
-same way, and when one Binder read both, a rule is known again by its Bound and
-its values.  Only where that fails is `Rule.identity()` worked out; then each
-identity becomes a small number, and sequences of numbers are aligned.
+Most rules of two versions of a file are written the same way, and when one
+Binder read both, a rule is known again by its Bound and its words.  What is
+written alike gets one number, and sequences of numbers are aligned.  Numbers
+may still be too fine, for a rule can be written in several ways; so
+`Rule.identity()` is worked out for whatever seems to have changed, and for
+rules that could be the same as that.
 """
 
 from __future__ import annotations
 
 import gc
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from iptkit.diff.align import moves, stays
@@ -16,7 +19,7 @@ from iptkit.diff.model import ChainDifference, Difference, RuleDifference, Table
 from iptkit.diff.words import edits
 from iptkit.extensions.core import Jump
 from iptkit.extensions.registry import TARGETS
-from iptkit.ruleset.model import Table
+from iptkit.ruleset.model import EVERYTHING, Table
 from iptkit.text.diagnostic import IptkitError
 
 if TYPE_CHECKING:
@@ -51,24 +54,72 @@ def compare(
 
 
 class Numbering:
-    """Rules to small numbers: equal for rules that say the same, counters aside."""
+    """Rules to small numbers: equal ones for rules that are surely the same.
 
-    __slots__ = ("_by_identity", "_by_use")
+    Rules that say the same in different words have different numbers until
+    `identify` was told of them; `same` then has one number for both.
+    """
+
+    __slots__ = ("_by_identity", "_by_use", "_hints", "_rules", "_same")
 
     def __init__(self) -> None:
         self._by_use: dict[Any, int] = {}
         self._by_identity: dict[Any, int] = {}
+        self._rules: list[Rule] = []  # one rule of each number
+        self._same: dict[int, int] = {}
+        self._hints: dict[int, Any] = {}
 
     def of(self, rules: Iterable[Rule]) -> list[int]:
-        by_use, by_identity = self._by_use, self._by_identity
+        """The number of each rule."""
+        by_use, found = self._by_use, self._rules
+        same = self._same
         out = []
         for rule in rules:
-            use = (rule.bound, rule.values, rule.pick, rule.renamed)
+            use = (rule.bound, *rule.line.values, rule.pick, rule.renamed)
             number = by_use.get(use)
             if number is None:
-                number = by_use[use] = by_identity.setdefault(rule.identity(), len(by_identity))
-            out.append(number)
+                number = by_use[use] = len(found)
+                found.append(rule)
+            out.append(same.get(number, number))
         return out
+
+    def identify(self, numbers: Iterable[int]) -> bool:
+        """Tell apart what these numbers stand for, counters aside; True if any two of them are one now."""
+        by_identity, rules, same = self._by_identity, self._rules, self._same
+        merged = False
+        for number in numbers:
+            if number not in same:
+                same[number] = by_identity.setdefault(rules[number].identity(), number)
+                merged = merged or same[number] != number
+        return merged
+
+    def renumbered(self, numbers: list[int]) -> list[int]:
+        same = self._same
+        return [same.get(number, number) for number in numbers]
+
+    def hint(self, number: int) -> Any:
+        """Something of a rule that is quickly had, and equal for rules that say the same."""
+        hint = self._hints.get(number)
+        if hint is None:
+            hint = self._hints[number] = _hint(self._rules[number])
+        return hint
+
+
+def _hint(rule: Rule) -> tuple[Any, ...]:
+    bound, words = rule.bound, rule.line.values
+    out: list[Any] = [bound.protocol]
+    for ref in (bound.source, bound.destination):
+        if ref is None:
+            out.append(None)
+            continue
+        networks: tuple[Any, ...] = bound.memos[ref][words[ref]] if isinstance(ref, int) else ()
+        if len(networks) != 1:
+            # Written in the shape, or a list, of which the rule stands for a part.
+            conditions = rule.conditions
+            pair = (conditions.source, conditions.destination)
+            return (bound.protocol, *[None if each == EVERYTHING else each for each in pair])
+        out.append(None if networks[0] == EVERYTHING else networks[0])
+    return tuple(out)
 
 
 def _table(name: str, old: Table | None, new: Table | None, counters: bool) -> TableDifference | None:
@@ -119,7 +170,7 @@ def _recounted(old: Iterable[Rule], new: Iterable[Rule]) -> Iterator[RuleDiffere
 def _same_use(a: Rule, b: Rule) -> bool:
     """Surely the same rule?  (False where only the identity can tell.)"""
     return a is b or (
-        a.bound is b.bound and a.values == b.values and a.pick == b.pick and a.renamed == b.renamed
+        a.bound is b.bound and a.line.values == b.line.values and a.pick == b.pick and a.renamed == b.renamed
     )
 
 
@@ -169,7 +220,9 @@ class _Comparison:
         out: dict[tuple[int, ...], Chain | None] = {}
         for chain in chains:
             if chain.rules:
-                key = tuple(self.numbering.of(map(self.now, chain.rules)))
+                numbers = self.numbering.of(map(self.now, chain.rules))
+                self.numbering.identify(numbers)
+                key = tuple(self.numbering.renumbered(numbers))
                 out[key] = None if key in out else chain
         return out
 
@@ -205,9 +258,7 @@ class _Comparison:
         source: dict[int, int] = {}
         gone: set[int] = set()
         if old and new:
-            before, after = self.numbering.of(map(self.now, old)), self.numbering.of(new)
-            kept = stays(before, after)
-            moved = moves(before, after, kept)
+            kept, moved = self._aligned(self.numbering.of(map(self.now, old)), self.numbering.of(new))
             source = {j: i for i, j in moved}
             gone = {i for i, _ in moved}
         number = head + 1
@@ -219,6 +270,33 @@ class _Comparison:
             if self.counters and i < len(old) and old[i].counters != new[j].counters:
                 yield RuleDifference("counters", number + i, old[i], number + j, new[j])
             low, left = i + 1, j + 1
+
+    def _aligned(self, before: list[int], after: list[int]) -> tuple[list[Pair], list[Pair]]:
+        """What stayed and what moved.
+
+        First as if different words were different rules; then all that may be
+        the same as a rule that seems to have changed is told apart, until
+        nothing more turns out to be the same.
+        """
+        numbering = self.numbering
+        surplus = Counter(before)
+        surplus.subtract(after)
+        changed = {number for number, count in surplus.items() if count}
+        if not (any(n < 0 for n in surplus.values()) and any(n > 0 for n in surplus.values())):
+            changed = set()  # one side has what the other has, and nothing in exchange
+        looked: set[Any] = set()
+        while True:
+            hints = {numbering.hint(number) for number in changed} - looked
+            if hints:
+                looked |= hints
+                near = [n for n in sorted({*before, *after}) if numbering.hint(n) in hints]
+                if numbering.identify(near):
+                    before, after = numbering.renumbered(before), numbering.renumbered(after)
+            kept = stays(before, after)
+            moved = moves(before, after, kept)
+            changed = {before[i] for i, _ in moved}
+            if all(numbering.hint(number) in looked for number in changed):
+                return kept, moved
 
     def _gap(
         self,

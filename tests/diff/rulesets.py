@@ -20,10 +20,13 @@ USER = ("a", "b", "c", "web", "deny")
 CONDITIONS = (
     "",
     " -s 10.0.0.0/8",
+    " --source 10.9.9.9/255.0.0.0",
     " -s 10.1.2.3/32",
     " ! -d 192.168.0.0/16",
     " -p tcp",
     " -p tcp -m tcp --dport 22",
+    " -p tcp --dport 22",
+    " -s 0/0 -p 6 --destination-port ssh",
     " -p tcp -m tcp --dport 80",
     " -p udp",
     ' -m comment --comment "two words"',
