@@ -55,7 +55,8 @@ class Layout:
         self.size = max(size, total)
 
     def encode(self, use: Extension, family: Family) -> bytes:
-        return b"".join(f.write(use, family) for f in self.fields).ljust(self.size, b"\0")
+        # A list is made faster than a generator runs, and large files have many structs.
+        return b"".join([f.write(use, family) for f in self.fields]).ljust(self.size, b"\0")
 
     def decode(self, cls: type[Use], payload: bytes, context: Context) -> Use:
         if len(payload) < self.size:
@@ -85,13 +86,14 @@ class Layout:
 class Pad:
     """Bytes of no meaning: alignment, or what the kernel keeps for itself."""
 
-    __slots__ = ("size",)
+    __slots__ = ("blank", "size")
 
     def __init__(self, size: int) -> None:
         self.size = size
+        self.blank = bytes(size)
 
     def write(self, use: Extension, family: Family) -> bytes:
-        return bytes(self.size)
+        return self.blank
 
     def read(self, piece: bytes, into: Reading) -> None:
         pass
@@ -284,9 +286,10 @@ class Bits:
             for bit, field in said.items():
                 if getattr(use, field) is not None:
                     word |= bit
-        for bit, field in self.inverted.items():
-            if use.is_inverted(field):
-                word |= bit
+        if use.inverted:
+            for bit, field in self.inverted.items():
+                if use.is_inverted(field):
+                    word |= bit
         return self.struct.pack(word)
 
     def read(self, piece: bytes, into: Reading) -> None:

@@ -16,17 +16,19 @@ from array import array
 from typing import TYPE_CHECKING, NamedTuple
 
 from iptkit.extensions.core import VERDICTS
+from iptkit.kernel.entries import FRONTS
 from iptkit.kernel.sockopt import HEADROOM, HOOK_NAMES, TableImage, layout_of
 from iptkit.kernel.sockopt import VERDICTS as NUMBERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterator
 
     from iptkit.kernel.entries import Encoder
     from iptkit.ruleset.model import Rule, Table
 
 _STANDARD = struct.Struct("@H29sBi4x")
 _VERDICT = struct.Struct("@i")
+_VERDICT_BEFORE_END = 8  # of an entry with the standard target
 
 
 class Block(NamedTuple):
@@ -40,21 +42,19 @@ class Block(NamedTuple):
     policies: dict[str, int]
 
 
-def build(
-    table: Table, valid_hooks: int, encoder: Encoder, each: Callable[[list[Rule]], Iterable[Rule]] = iter
-) -> Block:
+def build(table: Table, valid_hooks: int, encoder: Encoder, *, keep: bool = True) -> Block:
     """The block of a table.
 
-    `valid_hooks` is what the kernel says of it.  `each` hands out the rules of a
-    chain.  Raises what Encoder raises.
+    `valid_hooks` is what the kernel says of it.  Without `keep` the rules leave
+    their chains, and with it memory, as they go.  Raises what Encoder raises.
     """
     layout = layout_of(encoder.family)
-    gap = bytes(layout.size - (92 if encoder.family == 4 else 144))  # comefrom and counters
+    gap = bytes(layout.size - FRONTS[encoder.family])  # comefrom and counters
     verdicts = {name: _STANDARD.pack(_STANDARD.size, b"", 0, NUMBERS[name]) for name in VERDICTS}
+    jump = _STANDARD.pack(_STANDARD.size, b"", 0, 0)
     returning = layout.standard_entry(NUMBERS["RETURN"])
     head = layout.error_entry("")
     name_at = head.index(b"ERROR") + 30
-    pack_standard = _STANDARD.pack
     chains = sorted(
         table.chains.values(), key=lambda c: (HOOK_NAMES.index(c.name), "") if c.builtin else (5, c.name)
     )
@@ -66,39 +66,50 @@ def build(
     hook_entry, underflow = [0] * len(HOOK_NAMES), [0] * len(HOOK_NAMES)
     policies = {}
     memory = bytearray(HEADROOM)
+
+    def walk() -> Iterator[Rule]:
+        """Hand out the rules of all chains, and write what stands between those of one and of the next."""
+        nonlocal memory
+        for number, chain in enumerate(chains):
+            if not chain.builtin:
+                memory += head[:name_at] + chain.name.encode("latin-1") + head[name_at + len(chain.name) :]
+                counters.extend((0, 0))
+            starts[number] = len(memory) - HEADROOM
+            rules = chain.rules
+            if keep:
+                yield from rules
+            else:
+                rules.reverse()
+                while rules:
+                    yield rules.pop()
+            if chain.policy is None:
+                memory += returning
+                counters.extend((0, 0))
+            else:
+                hook = HOOK_NAMES.index(chain.name)
+                hook_entry[hook], underflow[hook] = starts[number], len(memory) - HEADROOM
+                policies[chain.name] = len(counters) // 2
+                memory += layout.standard_entry(NUMBERS[chain.policy])
+                counters.extend(chain.counters)
+
     join = b"".join
-    for number, chain in enumerate(chains):
-        if not chain.builtin:
-            memory += head[:name_at] + chain.name.encode("latin-1") + head[name_at + len(chain.name) :]
-            counters.extend((0, 0))
-        starts[number] = len(memory) - HEADROOM
-        for rule, front, body, target in encoder.pieces(each(chain.rules)):
-            if isinstance(target, bytes):
-                last = target
-            elif target in verdicts:
-                last = verdicts[target]
-            elif target:
-                last = pack_standard(40, b"", 0, 0)
-                jumps_at.append(len(memory) + len(front) + len(gap) + len(body) + 32)
+    pack_into = _VERDICT.pack_into
+    for rule, front, body, target in encoder.pieces(walk()):
+        if isinstance(target, bytes):
+            memory += join((front, gap, body, target))
+        elif target in verdicts:
+            memory += join((front, gap, body, verdicts[target]))
+        else:
+            memory += join((front, gap, body, jump))
+            if target:
+                jumps_at.append(len(memory) - _VERDICT_BEFORE_END)
                 jumps_to.append(numbers[target])
             else:
                 # A rule that only counts: on to the next entry.
-                end = len(memory) - HEADROOM + len(front) + len(gap) + len(body) + 40
-                last = pack_standard(40, b"", 0, end)
-            memory += join((front, gap, body, last))
-            counters.extend(rule.counters)
-        if chain.policy is None:
-            memory += returning
-            counters.extend((0, 0))
-        else:
-            hook = HOOK_NAMES.index(chain.name)
-            hook_entry[hook], underflow[hook] = starts[number], len(memory) - HEADROOM
-            policies[chain.name] = len(counters) // 2
-            memory += layout.standard_entry(NUMBERS[chain.policy])
-            counters.extend(chain.counters)
+                pack_into(memory, len(memory) - _VERDICT_BEFORE_END, len(memory) - HEADROOM)
+        counters.extend(rule.counters)
     memory += layout.error_entry("ERROR")
     counters.extend((0, 0))
-    pack_into = _VERDICT.pack_into
     for at, number in zip(jumps_at, jumps_to, strict=True):
         pack_into(memory, at, starts[number])
     image = TableImage.over(

@@ -16,6 +16,7 @@ from iptkit.extensions.ipset import SetUse
 from iptkit.extensions.layout import Layout, String
 from iptkit.extensions.registry import MATCHES, TARGETS, find_match, find_target
 from iptkit.extensions.spec import Extension
+from iptkit.kernel.backend import CommitError
 from iptkit.kernel.errors import KernelError
 from iptkit.kernel.sockopt import VERDICT_NAMES, layout_of
 from iptkit.syntax.words import unquote
@@ -25,7 +26,7 @@ from iptkit.values.interfaces import interface_mask
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from iptkit.ruleset.bound import Bound, Placed, Ref, Segment
     from iptkit.ruleset.model import Rule
@@ -43,8 +44,9 @@ _OFFSETS = struct.Struct("@HH")
 _COUNTS4 = struct.Struct("=IQQ")
 _COUNTS6 = struct.Struct("=I4xQQ")
 _SIZES: dict[Family, int] = {4: 112, 6: 168}
+FRONTS: dict[Family, int] = {4: 92, 6: 144}
+"""Bytes of an entry before comefrom, which only the kernel writes, and the counters."""
 _NO_INTERFACES = bytes(64)
-_ANY = ((0, 0),)
 
 _INV_IN, _INV_OUT, _INV_SOURCE, _INV_DESTINATION, _INV_FRAGMENT, _INV_PROTOCOL = 1, 2, 8, 16, 32, 64
 _F4_FRAGMENT, _F4_GOTO = 1, 2
@@ -64,16 +66,25 @@ def encode_use(use: Extension, family: Family) -> bytes:
 def with_header(use: Extension, payload: bytes) -> bytes:
     """A use's struct with struct xt_entry_match or xt_entry_target before it."""
     size = _HEADER.size + (len(payload) + 7 & ~7)
-    head = _HEADER.pack(size, use.kernel_name.encode("ascii"), use.revision)
+    head = _heads.get((use.kernel_name, use.revision, size))
+    if head is None:
+        head = _HEADER.pack(size, use.kernel_name.encode("ascii"), use.revision)
+        _heads[use.kernel_name, use.revision, size] = head
     return (head + payload).ljust(size, b"\0")
 
 
-# A match or target of a shape, how to get its values out of a rule's, and the bytes of its uses so far.
-_Use: TypeAlias = "tuple[Segment, Callable[[tuple[Any, ...]], Any], dict[Any, bytes]]"
+_heads: dict[tuple[str, int, int], bytes] = {}
 
-# What of an entry its shape decides: where among the values source, destination, in- and out-interface are
-# (-1: nowhere); protocol and flags (with the interfaces, where there are none); at which value those of the
-# uses begin; matches; target; where the name to jump to is; that name where it is in the shape.
+
+# A match or target of a shape: how to get its words out of a rule's, the bytes of its uses so far by these,
+# where it is made from, and how, if it needs nothing but one text.
+_Use: TypeAlias = (
+    "tuple[Callable[[Sequence[str]], Any], dict[Any, bytes], Placed, tuple[Any, Callable[..., bytes]] | None]"
+)
+
+# What of an entry its shape decides: which of the words are source, destination, in- and out-interface (-1
+# for none); protocol and flags (with the interfaces, where there are none); at which word those of the uses
+# begin; matches; target; which word is the name to jump to; that name where it is in the shape.
 _Plan: TypeAlias = "tuple[int, int, int, int, bytes, int, tuple[_Use, ...], _Use | None, int, str]"
 
 
@@ -89,15 +100,6 @@ class Piece(NamedTuple):
     front: bytes
     body: bytes
     target: bytes | str
-
-
-class _Text(NamedTuple):
-    """A struct in which nothing depends on values but one string."""
-
-    type: Any
-    before: bytes
-    size: int
-    after: bytes
 
 
 class Encoder:
@@ -127,9 +129,10 @@ class Encoder:
         self._parts: dict[Bound, tuple[tuple[_Use, ...], _Use | None]] = {}
         self._kinds: dict[bytes, bytes] = {}
         self._caches: dict[Segment, dict[Any, bytes]] = {}
-        self._texts: dict[Segment, _Text | None] = {}
+        self._texts: dict[Segment, tuple[Any, Callable[..., bytes]] | None] = {}
         self._bare: dict[type[Any], bytes] = {}
         self._interfaces: dict[tuple[str, str], bytes] = {}
+        self._packed_interfaces: dict[tuple[str, str], bytes] = {}
 
     def entry(self, rule: Rule) -> bytes:
         """The entry of a rule in libiptc's form, counters in it.  Raises BadValue or Unencodable."""
@@ -151,8 +154,12 @@ class Encoder:
         return hash(front + body + (standard_target(target) if isinstance(target, str) else target))
 
     def pieces(self, rules: Iterable[Rule]) -> Iterator[tuple[Rule, bytes, bytes, bytes | str]]:
-        """The entries of many rules, one at a time, each a plain tuple like `Piece`.  Raises as `entry`."""
-        # 100,000 rules pass here: what their shapes decide is worked out once a shape.
+        """The entries of many rules, one at a time, each a plain tuple like `Piece`.
+
+        Raises CommitError for a rule that cannot be encoded.
+        """
+        # 100,000 rules pass here.  What their shapes decide is worked out once a shape, and what their words
+        # say mostly once a word: words are looked at as they are written.
         plans = self._plans
         size = _SIZES[self.family]
         pack_addresses = _ADDRESSES4.pack if self.family == 4 else _addresses6
@@ -160,60 +167,73 @@ class Encoder:
         standard_size = _STANDARD.size
         interfaces = self._interfaces
         last: bytes | str
-        for rule in rules:
-            bound = rule.bound
-            try:
-                plan = plans[bound]
-            except KeyError:
-                plan = plans[bound] = self._plan(bound)
-            if plan is None or rule.renamed is not None:
-                yield self._piece(rule)
-                continue
-            source, destination, in_at, out_at, kind, holes, matches, target, jump, last = plan
-            values = rule.values
-            sources = _ANY if source < 0 else values[source]
-            destinations = _ANY if destination < 0 else values[destination]
-            if len(sources) == 1 == len(destinations):
-                ((source_address, source_mask),) = sources
-                ((destination_address, destination_mask),) = destinations
-            else:
-                at_source, at_destination = divmod(rule.pick, len(destinations))
-                source_address, source_mask = sources[at_source]
-                destination_address, destination_mask = destinations[at_destination]
-            if in_at >= 0 or out_at >= 0:
-                names = values[in_at] if in_at >= 0 else "", values[out_at] if out_at >= 0 else ""
-                kind = (interfaces.get(names) or self._pack_interfaces(names)) + kind
-            words = values[holes:] if holes else values
-            body = b""
-            for segment, key, cache in matches:
-                wanted = key(words)
-                body += cache.get(wanted) or self._use(segment, wanted, cache, rule)
-            target_at = target_end = size + len(body)
-            if target is not None:
-                segment, key, cache = target
-                wanted = key(words)
-                last = cache.get(wanted) or self._use(segment, wanted, cache, rule)
-                target_end += len(last)
-            else:
-                if jump >= 0:
-                    to = values[jump]
-                    if to.__class__ is Jump:
-                        last = to.chain
-                    elif to.__class__ is Verdict:
-                        last = to.name
+        try:
+            for rule in rules:
+                bound = rule.bound
+                try:
+                    plan = plans[bound]
+                except KeyError:
+                    plan = plans[bound] = self._plan(bound, rule.context)
+                if plan is None or rule.renamed is not None:
+                    yield self._piece(rule)
+                    continue
+                source, destination, in_at, out_at, kind, holes, matches, target, jump, last = plan
+                words = rule.line.values
+                if source >= 0:
+                    found = bound.memos[source][words[source]]
+                    if len(found) != 1:
+                        yield self._piece(rule)
+                        continue
+                    ((source_address, source_mask),) = found
+                else:
+                    source_address = source_mask = 0
+                if destination >= 0:
+                    found = bound.memos[destination][words[destination]]
+                    if len(found) != 1:
+                        yield self._piece(rule)
+                        continue
+                    ((destination_address, destination_mask),) = found
+                else:
+                    destination_address = destination_mask = 0
+                if in_at >= 0 or out_at >= 0:
+                    names = words[in_at] if in_at >= 0 else "", words[out_at] if out_at >= 0 else ""
+                    kind = (interfaces.get(names) or self._read_interfaces(names, rule)) + kind
+                if holes:
+                    words = words[holes:]
+                body = b""
+                for key, cache, placed, text in matches:
+                    wanted = key(words)
+                    if text is not None:
+                        read, pack = text
+                        if wanted[0] == '"':
+                            wanted = unquote(wanted)
+                        body += pack(read(wanted, None).encode("latin-1"))
                     else:
-                        last = self._bare_target(to)
-                target_end += standard_size if last.__class__ is str else len(last)
-            yield (
-                rule,
-                pack_addresses(source_address, destination_address, source_mask, destination_mask)
-                + kind
-                + pack_offsets(target_at, target_end),
-                body,
-                last,
-            )
+                        body += cache.get(wanted) or self._use(placed, wanted, cache, rule, holes)
+                target_at = target_end = size + len(body)
+                if target is not None:
+                    key, cache, placed, _ = target
+                    wanted = key(words)
+                    last = cache.get(wanted) or self._use(placed, wanted, cache, rule, holes)
+                    target_end += len(last)
+                else:
+                    if jump >= 0:
+                        last = words[jump]
+                        if last in TARGETS or last[:1] == '"':
+                            last = self._named_target(rule)
+                    target_end += standard_size if last.__class__ is str else len(last)
+                yield (
+                    rule,
+                    pack_addresses(source_address, destination_address, source_mask, destination_mask)
+                    + kind
+                    + pack_offsets(target_at, target_end),
+                    body,
+                    last,
+                )
+        except (BadValue, KernelError) as error:
+            raise CommitError(str(error), line=rule.line.number) from error
 
-    def _plan(self, bound: Bound) -> _Plan | None:
+    def _plan(self, bound: Bound, context: Context) -> _Plan | None:
         """The plan of a shape; None where its rules are better made one by one."""
         refs = (bound.source, bound.destination, bound.in_interface, bound.out_interface)
         if bound.opaque or str in map(type, refs):
@@ -226,8 +246,8 @@ class Encoder:
         uses = self._parts.get(part)
         if uses is None:
             uses = self._parts[part] = (
-                tuple(map(self._placed, part.matches)),
-                None if part.target is None else self._placed(part.target),
+                tuple([self._placed(placed, context) for placed in part.matches]),
+                None if part.target is None else self._placed(part.target, context),
             )
         jump = bound.jump
         return (
@@ -238,62 +258,65 @@ class Encoder:
             self._kinds.setdefault(kind, kind),
             holes,
             *uses,
-            _hole(jump) if uses[1] is None else -1,
+            jump - holes if isinstance(jump, int) and uses[1] is None else -1,
             jump if isinstance(jump, str) else "",
         )
 
-    def _placed(self, placed: Placed) -> _Use:
+    def _placed(self, placed: Placed, context: Context) -> _Use:
         segment = placed.segment
         cache = self._caches.get(segment)
         if cache is None:
             cache = self._caches[segment] = {}
-        return segment, placed.key, cache
+            self._texts[segment] = self._text(segment, context)
+        return placed.key, cache, placed, self._texts[segment]
 
-    def _use(self, segment: Segment, key: Any, cache: dict[Any, bytes], rule: Rule) -> bytes:
-        """The bytes of a use not met before."""
-        try:
-            text = self._texts[segment]
-        except KeyError:
-            text = self._texts[segment] = self._text(segment, rule.context)
-        if text is not None:
-            # Not kept: hardly ever is a comment met again.
-            value = text.type.parse(unquote(key) if '"' in key else key, rule.context)
-            raw: bytes = value.encode("latin-1")[: text.size].ljust(text.size, b"\0")
-            return text.before + raw + text.after
-        use = segment.use if self._keep else segment.take
-        found = self._encode(use(key, rule.context), self.family)
+    def _use(self, placed: Placed, words: Any, cache: dict[Any, bytes], rule: Rule, holes: int) -> bytes:
+        """The bytes of a use with words not met before."""
+        memos, raws = rule.bound.memos, rule.line.values
+        values = tuple([memos[hole + holes][raws[hole + holes]] for hole in placed.holes])
+        read = placed.segment.use if self._keep else placed.segment.take
+        use = read(values[0] if len(values) == 1 else values, rule.context)
+        found = self._encode(use, self.family)
         if len(cache) < _CACHE_LIMIT:
-            cache[key] = found
+            cache[words] = found
         return found
 
-    def _text(self, segment: Segment, context: Context) -> _Text | None:
-        """Can the struct be made without a use?  So for comments, nearly all of which are different."""
+    def _text(self, segment: Segment, context: Context) -> tuple[Any, Callable[..., bytes]] | None:
+        """Can the struct be made without a use?  So for comments, nearly all of which are different.
+
+        Then how to read its word, and to pack that.
+        """
         cls = segment.cls
-        if (
-            segment.holes != 1
-            or len(segment.fields) != 1
-            or not cls.plain
-            or cls.encode is not Extension.encode
-        ):
+        if segment.holes != 1 or len(segment.fields) != 1 or not cls.plain:
+            return None
+        if cls.encode is not Extension.encode or type(cls.layout) is not Layout:
             return None
         option = segment.fields[0][0]
-        if cls.layout is None or type(cls.layout) is not Layout or not getattr(option.type, "lazy", False):
+        if option.type is None or not getattr(option.type, "lazy", False):
             return None
-        at = 0
-        for field in cls.layout.fields:
-            if isinstance(field, String) and field.field == option.field:
-                break
-            at += field.size
-        else:
+        own = [field for field in cls.layout.fields if getattr(field, "field", "") == option.field]
+        if len(own) != 1 or not isinstance(own[0], String):
             return None
-        if sum(getattr(each, "field", "") == option.field for each in cls.layout.fields) != 1:
-            return None
+        at = _HEADER.size + sum(field.size for field in cls.layout.fields[: cls.layout.fields.index(own[0])])
         whole = self._encode(segment.use("", context), self.family)
-        at += _HEADER.size
-        return _Text(option.type, whole[:at], field.size, whole[at + field.size :])
+        before, after = whole[:at], whole[at + own[0].size :]
+        packing = struct.Struct(f"={len(before)}s{own[0].size}s{len(after)}s").pack
+        return option.type.parse, lambda raw: packing(before, raw, after)
 
-    def _bare_target(self, target: Extension) -> bytes:
-        """The target of -j with a name and no options."""
+    def _read_interfaces(self, names: tuple[str, str], rule: Rule) -> bytes:
+        conditions = rule.conditions
+        key = (conditions.in_interface, conditions.out_interface)
+        found = self._interfaces[names] = self._pack_interfaces(key)
+        return found
+
+    def _named_target(self, rule: Rule) -> bytes | str:
+        """Where -j with a name and no options leads."""
+        target = rule.target
+        if isinstance(target, Jump):
+            return target.chain
+        if isinstance(target, Verdict):
+            return target.name
+        assert target is not None
         found = self._bare.get(type(target))
         if found is None:
             found = self._bare[type(target)] = self._encode(target, self.family)
@@ -321,7 +344,7 @@ class Encoder:
         target_at = _SIZES[self.family] + len(body)
         front = (
             (_ADDRESSES4.pack(*addresses) if self.family == 4 else _addresses6(*addresses))
-            + (self._interfaces.get(names) or self._pack_interfaces(names))
+            + self._pack_interfaces(names)
             + self._kind(rule.bound)
             + _OFFSETS.pack(target_at, target_at + (_STANDARD.size if isinstance(last, str) else len(last)))
         )
@@ -343,9 +366,11 @@ class Encoder:
         flags = _names_protocol(bound) * _F6_PROTOCOL | bound.goto * _F6_GOTO
         return _KIND6.pack(bound.protocol, 0, flags, inverted, 0)
 
-    def _pack_interfaces(self, key: tuple[str, str]) -> bytes:
-        names, masks = zip(*(interface_mask(name) for name in key), strict=True)
-        packed = self._interfaces[key] = b"".join((*names, *masks))
+    def _pack_interfaces(self, names: tuple[str, str]) -> bytes:
+        packed = self._packed_interfaces.get(names)
+        if packed is None:
+            pairs, masks = zip(*(interface_mask(name) for name in names), strict=True)
+            packed = self._packed_interfaces[names] = b"".join((*pairs, *masks))
         return packed
 
 

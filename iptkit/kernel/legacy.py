@@ -131,11 +131,7 @@ class LegacyBackend:
     ) -> None:
         name = table.name
         valid_hooks = sockopt.table_info(self.family, name, create=True).valid_hooks
-        feed = _Feed(keep)
-        try:
-            block = build(table, valid_hooks, encoder, feed.each)
-        except (BadValue, KernelError) as error:
-            raise CommitError(str(error), line=feed.rule.line.number if feed.rule else 0) from error
+        block = build(table, valid_hooks, encoder, keep=keep)
         digest = digest_of(block.image)
         replaced = sockopt.replace_table(block.image)
         if image is not None:
@@ -259,40 +255,6 @@ def _policies_in(block: Block, table: Table) -> dict[str, tuple[str, Counters]]:
     }
 
 
-class _Feed:
-    """Hands out rules and remembers which was last.
-
-    Without `keep` they leave their list, and with it memory, as they go.
-    """
-
-    __slots__ = ("keep", "rule")
-
-    def __init__(self, keep: bool) -> None:
-        self.keep = keep
-        self.rule: Rule | None = None
-
-    def each(self, rules: list[Rule]) -> Iterator[Rule]:
-        if self.keep:
-            for self.rule in rules:
-                yield self.rule
-            return
-        rules.reverse()
-        while rules:
-            self.rule = rules.pop()
-            yield self.rule
-
-
-def _append(handle: Handle, encoder: Encoder, chain: str, rules: list[Rule]) -> array[int]:
-    """Append rules to a chain; returns their marks.  Raises CommitError for one that does not go in."""
-    marks = array("q")
-    feed = _Feed(True)
-    try:
-        handle.append_entries(chain, encoder.entries(feed.each(rules), marks))
-    except (BadValue, KernelError) as error:
-        raise CommitError(str(error), line=feed.rule.line.number if feed.rule else 0) from error
-    return marks
-
-
 def _follow(
     handle: Handle, table: Table, path: tuple[Step, ...], live: LiveTable | None, encoder: Encoder
 ) -> Marks:
@@ -308,7 +270,8 @@ def _follow(
                 while at < len(path) and isinstance(follow := path[at], Append) and follow.chain == chain:
                     rules.append(follow.rule)
                     at += 1
-                marks = _append(handle, encoder, chain, rules)
+                marks = array("q")
+                handle.append_entries(chain, encoder.entries(rules, marks))
                 fresh.update(zip(map(id, rules), marks, strict=True))
             case Insert(chain, position, rule):
                 handle.insert_entry(chain, _entry(encoder, rule), position)
