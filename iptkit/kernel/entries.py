@@ -273,10 +273,14 @@ class Encoder:
     def _use(self, placed: Placed, words: Any, cache: dict[Any, bytes], rule: Rule, holes: int) -> bytes:
         """The bytes of a use with words not met before."""
         memos, raws = rule.bound.memos, rule.line.values
-        values = tuple([memos[hole + holes][raws[hole + holes]] for hole in placed.holes])
+        key: Any
+        if len(placed.holes) == 1:
+            at = placed.holes[0] + holes
+            key = memos[at][raws[at]]
+        else:
+            key = tuple([memos[hole + holes][raws[hole + holes]] for hole in placed.holes])
         read = placed.segment.use if self._keep else placed.segment.take
-        use = read(values[0] if len(values) == 1 else values, rule.context)
-        found = self._encode(use, self.family)
+        found = self._encode(read(key, rule.context), self.family)
         if len(cache) < _CACHE_LIMIT:
             cache[words] = found
         return found

@@ -28,7 +28,7 @@ from iptkit.kernel.ipset import set_index
 from iptkit.kernel.libiptc import Handle, LibiptcError
 from iptkit.kernel.live import bare_table, live_table
 from iptkit.kernel.lock import DEFAULT_INTERVAL, XtablesLock
-from iptkit.kernel.readback import Marks, digest_of, marks_of, policies_of, policy_places
+from iptkit.kernel.readback import Marks, blank, digest_of, marks_of, policies_of, policy_places
 from iptkit.ruleset.model import Ruleset, Table
 from iptkit.ruleset.steps import (
     Append,
@@ -141,6 +141,7 @@ class LegacyBackend:
         del block  # room for the one that is read
         found = sockopt.read_table(self.family, name)
         self._check_policies(policies, found)
+        blank(found)
         if digest_of(found) != digest:
             raise CommitError("read back, it is not what was written")
 
