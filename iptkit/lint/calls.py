@@ -159,6 +159,20 @@ class Graph:
         _, stuck = self._layers
         return _components({name: self._callees.get(name, []) for name in stuck})
 
+    def ordered(self, chains: Iterable[str]) -> list[str]:
+        """These chains, callers before those they call; those on and behind loops are left out."""
+        waiting = dict.fromkeys(chains, 0)
+        for calls in self._callees.values():
+            for to in calls:
+                waiting[to] += 1
+        out = [name for name, count in waiting.items() if not count]
+        for name in out:
+            for to in self._callees.get(name, ()):
+                waiting[to] -= 1
+                if not waiting[to]:
+                    out.append(to)
+        return out
+
     def too_deep(self, limit: int) -> set[str]:
         """The chains that stand more than `limit` user chains deep below a built-in chain."""
         layers, _ = self._layers

@@ -17,6 +17,8 @@ from iptkit.extensions.spec import RuleFacts, Target
 from iptkit.lint.alike import Alike
 from iptkit.lint.calls import Calls
 from iptkit.lint.conditions import STATE_MATCHES, states_in
+from iptkit.lint.flow import MOST_RULES, Flow, TooMuch
+from iptkit.lint.judged import judge
 from iptkit.lint.kernel import refusals
 from iptkit.lint.meant import Meant
 from iptkit.lint.normal import Forms
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from iptkit.extensions.spec import Extension
+    from iptkit.lint.judged import Judgement
     from iptkit.ruleset.binding import Binder
     from iptkit.ruleset.bound import Bound, Memo, Placed, Segment
     from iptkit.ruleset.interpret import Outcome, Section
@@ -307,6 +310,22 @@ class SectionFacts:
     def alike(self) -> Alike:
         """Rules that repeat others or nearly do."""
         return Alike(self)
+
+    @functools.cached_property
+    def flow(self) -> Flow | None:
+        """Which packets come to which rule; None where that is more than can be told."""
+        if sum(len(chain.rules) for chain in self.chains.values()) > MOST_RULES or self.calls.nft.loops:
+            return None
+        flow = Flow(self)
+        try:
+            return flow if flow.left else None
+        except TooMuch:
+            return None
+
+    @functools.cached_property
+    def judged(self) -> list[Judgement]:
+        """Rules that do nothing, and why."""
+        return judge(self)
 
     @functools.cached_property
     def refusals(self) -> list[Diagnostic]:

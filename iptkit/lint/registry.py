@@ -28,7 +28,7 @@ MODULES: dict[str, str] = {
     "options": "120 121 130 131 132 133 134 135 136 137 140",
     "values": "122 123 124 125 126 127 128 129 138 139",
     "objects": "141",
-    "unreachable": "201 214",
+    "unreachable": "201 202 203 214",
     "duplicates": "204",
     "impossible": "205",
     "unused_chains": "206 207",

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from iptkit.lint.check import Note, ValueCheck
+from iptkit.lint.check import Note, SectionCheck, ValueCheck, whole
 from iptkit.lint.checks.no_op import EVERYTHING, UNSAVED, NoOpMatch
 from iptkit.text.diagnostic import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from iptkit.lint.facts import SectionFacts
     from iptkit.lint.optionvalues import OptionValue
+    from iptkit.ruleset.model import Rule
+    from iptkit.text.diagnostic import Diagnostic
 
 _HOPS = {"--ttl-gt": 255, "--hl-gt": 255}
 _SHORTEST = {4: 20, 6: 40}  # bytes of an IP header
@@ -59,3 +62,22 @@ class ImpossibleMatch(ValueCheck, code="IPT205"):
         if flag in ("--ttl-lt", "--hl-lt") and read == 0:
             return "nothing is below 0: this is never true"
         return ""
+
+
+class ImpossibleTogether(SectionCheck, code="IPT205"):
+    """Conditions exclude each other.  The manual is that of ImpossibleMatch, above."""
+
+    def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
+        said = set()
+        for each in section.judged:
+            line = each.rule.line
+            if each.code == self.code and line.number not in said and _one_by_one(section, each.rule):
+                said.add(line.number)
+                yield self.found(
+                    whole(line), "no packet meets all these conditions", severity=Severity.WARNING
+                )
+
+
+def _one_by_one(section: SectionFacts, rule: Rule) -> bool:
+    """Can each condition be met by itself?  Those that cannot are looked at by ImpossibleMatch."""
+    return section.flow is not None and all(section.flow.asked.parts(rule))

@@ -1,47 +1,118 @@
-"""Rules no packet comes to."""
+"""Rules that do nothing, because of the rules before them or after."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from iptkit.lint.check import SectionCheck, whole
-from iptkit.lint.conditions import LOGGING, is_verdict, names_target
+from iptkit.lint.conditions import names_target
+from iptkit.text.diagnostic import Edit, Span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from iptkit.lint.facts import SectionFacts
-    from iptkit.ruleset.model import Rule
+    from iptkit.lint.judged import Judgement
     from iptkit.text.diagnostic import Diagnostic
 
 
-class UnreachableRule(SectionCheck, code="IPT201"):
-    """No packet comes to this rule.
+class _Judged(SectionCheck):
+    """A check that says what iptkit.lint.judged has found."""
 
-    What: An earlier rule of the chain, one without conditions, takes every packet: by a verdict, RETURN or a
-        goto, or by a jump to a chain that decides everything.
-    Why: The rule does nothing, and whoever wrote it thinks it does.
-    Example:
-        -A INPUT -j DROP
-        -A INPUT -p tcp --dport 22 -j ACCEPT
-    Instead:
-        -A INPUT -p tcp --dport 22 -j ACCEPT
-        -A INPUT -j DROP
-    """
+    message = ""
+    why = ""
 
     def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
-        for rule, closing in _dead_rules(section):
-            target = section.target_of(rule)
-            logs = names_target(target) in LOGGING and is_verdict(section.target_of(closing))
-            if not logs:
+        said = set()
+        for each in section.judged:
+            line = each.rule.line
+            if each.code == self.code and line.number not in said:
+                said.add(line.number)
+                related = () if each.by is None else ((whole(each.by.line), self.why),)
+                fix = (Edit(Span(line.number, 0, len(line.raw) + 1), "", False),)
                 yield self.found(
-                    whole(rule.line),
-                    "no packet comes to this rule",
-                    related=((whole(closing.line), "this rule takes every packet"),),
+                    whole(line),
+                    self.says(section, each),
+                    self.hint(section, each),
+                    related=related,
+                    fix=fix if self.fix != "none" else (),
                 )
 
+    def says(self, section: SectionFacts, each: Judgement) -> str:
+        return self.message
 
-class LogAfterVerdict(SectionCheck, code="IPT214"):
+    def hint(self, section: SectionFacts, each: Judgement) -> str:
+        return ""
+
+
+class UnreachableRule(_Judged, code="IPT201"):
+    """No packet comes to this rule.
+
+    What: The rules before it take every packet that could match: one without conditions, or several together,
+        by verdicts, RETURN or goto, in called chains too; or none is left by the jumps to its chain.
+    Why: The rule does nothing, and whoever wrote it thinks it does.
+    Example:
+        -A INPUT -s 10.0.0.0/25 -j DROP
+        -A INPUT -s 10.0.0.128/25 -j DROP
+        -A INPUT -s 10.0.0.0/24 -p tcp -j ACCEPT
+    Instead:
+        (remove or move the third rule)
+    """
+
+    message = "no packet comes to this rule"
+    why = "this rule takes every packet"
+
+
+class ShadowedRule(_Judged, code="IPT202"):
+    """An earlier rule with another target takes all its packets.
+
+    What: One earlier rule of the chain, which has conditions and a verdict, covers the rule, and the two
+        differ in target or in its options.
+    Why: Of two contradicting rules the first one counts.  The exception must stand before what it is an
+        exception to.
+    Example:
+        -A INPUT -s 10.0.0.0/8 -j ACCEPT
+        -A INPUT -s 10.1.2.3/32 -j DROP
+    Instead:
+        -A INPUT -s 10.1.2.3/32 -j DROP
+        -A INPUT -s 10.0.0.0/8 -j ACCEPT
+    """
+
+    why = "this rule takes all its packets"
+
+    def says(self, section: SectionFacts, each: Judgement) -> str:
+        name = names_target(section.target_of(each.by)) if each.by is not None else ""
+        line = each.by.line.number if each.by is not None else 0
+        return f"no packet comes to this rule: line {line} has {name} for all of them"
+
+    def hint(self, section: SectionFacts, each: Judgement) -> str:
+        return "put it before that rule, or remove it"
+
+
+class RedundantRule(_Judged, code="IPT203"):
+    """Another rule does the same to all its packets.
+
+    What: An earlier rule covers it and has the same target; or later rules give every packet it decides the
+        same verdict, with nothing between that would do something else to them.
+    Why: Without it the chain does the same.
+    Example:
+        -A INPUT -s 10.1.0.0/16 -j DROP
+        -A INPUT -s 10.0.0.0/8 -j DROP
+    Instead:
+        -A INPUT -s 10.0.0.0/8 -j DROP
+    """
+
+    why = "this rule does the same to its packets"
+
+    def says(self, section: SectionFacts, each: Judgement) -> str:
+        line = each.by.line.number if each.by is not None else 0
+        return f"line {line} does the same to all its packets"
+
+    def hint(self, section: SectionFacts, each: Judgement) -> str:
+        return "remove it"
+
+
+class LogAfterVerdict(_Judged, code="IPT214"):
     """The packet is gone before it can be logged.
 
     What: A rule with LOG, NFLOG, ULOG, AUDIT or TRACE that no packet can match, because an earlier rule of
@@ -55,30 +126,10 @@ class LogAfterVerdict(SectionCheck, code="IPT214"):
         -A INPUT -p tcp --dport 23 -j DROP
     """
 
-    def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
-        for rule, closing in _dead_rules(section):
-            target = section.target_of(rule)
-            if names_target(target) in LOGGING and is_verdict(section.target_of(closing)):
-                yield self.found(
-                    whole(rule.line),
-                    f"no packet comes to this {names_target(target)}",
-                    "log before the verdict",
-                    related=((whole(closing.line), "this rule takes every packet"),),
-                )
+    why = "this rule takes all its packets"
 
+    def says(self, section: SectionFacts, each: Judgement) -> str:
+        return f"no packet comes to this {names_target(section.target_of(each.rule))}"
 
-def _dead_rules(section: SectionFacts) -> Iterator[tuple[Rule, Rule]]:
-    """Rules that no packet comes to, in chains that packets enter, each with the rule that takes them all."""
-    reach = section.reach
-    duplicates = section.alike.duplicates
-    refused = section.refused
-    seen = set()
-    for name, at in reach.closed.items():
-        if name not in reach.entered:
-            continue
-        rules = section.chains[name].rules
-        for rule in rules[at + 1 :]:
-            number = rule.line.number
-            if id(rule) not in duplicates and number not in refused and number not in seen:
-                seen.add(number)
-                yield rule, rules[at]
+    def hint(self, section: SectionFacts, each: Judgement) -> str:
+        return "log before the verdict"

@@ -1,0 +1,152 @@
+"""Sets of whole numbers as intervals, and products of such sets.
+
+A `Span` is a sorted tuple of disjoint intervals (low, high), both ends in it.
+A `Box` gives a span for some dimensions; in a dimension it does not name it
+is everything.  A `Region` is a list of boxes, which may overlap.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+Span = tuple[tuple[int, int], ...]
+Dimension = Any  # hashable
+Box = dict[Dimension, Span]
+Region = list[Box]
+
+EMPTY: Span = ()
+EVERYTHING: Region = [{}]
+
+
+def one(value: int) -> Span:
+    return ((value, value),)
+
+
+def union(spans: Iterable[Span]) -> Span:
+    """All that is in any of the spans."""
+    out: list[tuple[int, int]] = []
+    for low, high in sorted(interval for span in spans for interval in span):
+        if out and low <= out[-1][1] + 1:
+            if high > out[-1][1]:
+                out[-1] = out[-1][0], high
+        else:
+            out.append((low, high))
+    return tuple(out)
+
+
+def intersection(a: Span, b: Span) -> Span:
+    if a == b:
+        return a
+    out = []
+    i = j = 0
+    while i < len(a) and j < len(b):
+        low = max(a[i][0], b[j][0])
+        high = min(a[i][1], b[j][1])
+        if low <= high:
+            out.append((low, high))
+        if a[i][1] < b[j][1]:
+            i += 1
+        else:
+            j += 1
+    return tuple(out)
+
+
+def difference(a: Span, b: Span) -> Span:
+    """What is in `a` and not in `b`."""
+    out = []
+    j = 0
+    for low, high in a:
+        at = low
+        while j < len(b) and b[j][1] < at:
+            j += 1
+        k = j
+        while k < len(b) and b[k][0] <= high:
+            if b[k][0] > at:
+                out.append((at, b[k][0] - 1))
+            at = b[k][1] + 1
+            k += 1
+        if at <= high:
+            out.append((at, high))
+    return tuple(out)
+
+
+def is_within(a: Span, b: Span) -> bool:
+    """Is all of `a` in `b`?"""
+    j = 0
+    for low, high in a:
+        while j < len(b) and b[j][1] < low:
+            j += 1
+        if j == len(b) or b[j][0] > low or b[j][1] < high:
+            return False
+    return True
+
+
+def box_intersection(a: Box, b: Box) -> Box | None:
+    """What is in both; None when nothing is."""
+    out = dict(a)
+    for dimension, span in b.items():
+        mine = out.get(dimension)
+        if mine is None:
+            out[dimension] = span
+        elif mine is not span:
+            both = intersection(mine, span)
+            if not both:
+                return None
+            out[dimension] = both
+    return out
+
+
+def are_disjoint(a: Box, b: Box) -> bool:
+    for dimension, span in b.items():
+        mine = a.get(dimension)
+        if mine is not None and mine is not span and not intersection(mine, span):
+            return True
+    return False
+
+
+def box_within(a: Box, b: Box) -> bool:
+    """Is all of `a` in `b`?"""
+    for dimension, span in b.items():
+        mine = a.get(dimension)
+        if mine is None or (mine is not span and not is_within(mine, span)):
+            return False
+    return True
+
+
+def box_difference(a: Box, b: Box, domain: Callable[[Dimension], Span]) -> Iterator[Box]:
+    """What is in `a` and not in `b`, in pieces that do not overlap.
+
+    `domain` gives all there is in a dimension.
+    """
+    if are_disjoint(a, b):
+        yield a
+        return
+    rest = dict(a)
+    for dimension, span in b.items():
+        mine = rest.get(dimension) or domain(dimension)
+        outside = difference(mine, span)
+        if outside:
+            yield {**rest, dimension: outside}
+            rest[dimension] = intersection(mine, span)
+
+
+def meet(a: Region, b: Region) -> Region:
+    """What is in both."""
+    return [both for x in a for y in b if (both := box_intersection(x, y)) is not None]
+
+
+def covers(region: Region, box: Box, domain: Callable[[Dimension], Span], limit: int = 64) -> bool:
+    """Is all of a box in the region?  A no may also mean that it took more than `limit` pieces to tell."""
+    if any(box_within(box, each) for each in region):
+        return True
+    left = [box]
+    for each in region:
+        left = [piece for part in left for piece in box_difference(part, each, domain)]
+        if not left:
+            return True
+        if len(left) > limit:
+            return False
+    return False
