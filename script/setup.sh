@@ -32,8 +32,11 @@ need_packages() {
     fi
     say "apt-get install ${missing[*]}"
     local told
-    if ! told=$(apt-get update -qq 2>&1 &&
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" 2>&1); then
+    # A list that cannot be brought up to date is no fault where the packages can still be had.
+    if ! told=$(
+        apt-get update -qq 2>&1
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" 2>&1
+    ); then
         printf '%s\n' "$told" >&2
         return 1
     fi
@@ -57,7 +60,8 @@ find_python() {
 
 # The environment with iptkit in it, editable: what runs is the code that stands here.
 make_venv() {
-    if ! { [ -x $PY ] && python_serves $PY; }; then
+    # An environment knows where it stands: one that was moved, with its checkout, is made anew.
+    if ! { [ -x $PY ] && python_serves $PY && grep -qF "$(pwd -P)/$VENV" $VENV/pyvenv.cfg; }; then
         local python
         if ! python=$(find_python); then
             need_packages python3-venv || true
@@ -68,7 +72,7 @@ make_venv() {
         fi
         say "making $VENV with $python"
         rm -rf $VENV
-        "$python" -m venv $VENV
+        "$python" -m venv "$(pwd -P)/$VENV"
     fi
     # A certificate bundle or an index that the machine needs is set in pip's own configuration.
     install_once project -e .
@@ -78,7 +82,7 @@ make_venv() {
 install_once() {
     local stamp=$VENV/installed-$1 wanted
     shift
-    wanted=$({ pwd; printf '%s\n' "$@"; cat pyproject.toml; } | cksum)
+    wanted=$({ printf '%s\n' "$@"; cat pyproject.toml; } | cksum)
     [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || return 0
     say "pip install $*"
     $PY -m pip install --quiet --disable-pip-version-check "$@" >&2 || return
