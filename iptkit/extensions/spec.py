@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar, overload
 
+from iptkit.extensions.world import Unknown
 from iptkit.values.faults import BadValue
 
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
     from typing import Self
 
     from iptkit.extensions.layout import Layout
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context, Family
+    from iptkit.values.packet import Packet
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -342,10 +345,24 @@ class Match(Extension):
     __slots__ = ()
     kind = "match"
 
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        """Does the packet meet the match?  None is UNKNOWN: neither packet nor world tells.
+
+        Raises HotDrop for a packet so malformed that the kernel drops it here.
+        """
+        return None
+
 
 class Target(Extension):
     __slots__ = ()
     kind = "target"
+
+    def act(self, packet: Packet, world: World) -> str | None:
+        """Do to the packet what the target does, and give its verdict; None goes on to the next rule.
+
+        Raises Unknown where what becomes of the packet is not known.
+        """
+        raise Unknown(f"what {self.name} does")
 
 
 class Opaque(Extension):

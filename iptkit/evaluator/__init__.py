@@ -1,0 +1,1 @@
+"""Packets through hooks, tables and chains: what the kernel would do with them."""

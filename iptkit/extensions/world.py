@@ -1,0 +1,173 @@
+"""What a match or target may ask and do, besides the packet itself.
+
+Extensions know these protocols alone, never conntrack or the evaluator behind
+them.  A match answers True, False or None; None is UNKNOWN: neither the packet
+nor the world tells.  A target answers with a verdict, or None to go on to the
+next rule.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from iptkit.values.context import Family
+    from iptkit.values.packet import Packet
+    from iptkit.values.tuples import Tuple
+
+T = TypeVar("T")
+Truth = bool | None
+
+ACCEPT, DROP, RETURN, STOLEN, QUEUE = "ACCEPT", "DROP", "RETURN", "STOLEN", "QUEUE"
+
+# Status bits of a connection, linux/netfilter/nf_conntrack_common.h
+EXPECTED, SEEN_REPLY, ASSURED, CONFIRMED = 0x001, 0x002, 0x004, 0x008
+SRC_NAT, DST_NAT, SEQ_ADJUST, SRC_NAT_DONE, DST_NAT_DONE = 0x010, 0x020, 0x040, 0x080, 0x100
+DYING, FIXED_TIMEOUT, TEMPLATE, NAT_CLASH, HELPER = 0x200, 0x400, 0x800, 0x1000, 0x2000
+UNTRACKED_BIT, OFFLOAD, HW_OFFLOAD = 0x1000, 0x4000, 0x8000
+
+
+class HotDrop(Exception):  # the kernel's own word: par->hotdrop
+    """The packet is so malformed that a match drops it."""
+
+
+class Unknown(Exception):
+    """What becomes of the packet hangs on something nobody knows; the message says on what."""
+
+
+class Owner(NamedTuple):
+    """The local socket that sent a packet.  None in a field: not known; the whole None: no socket."""
+
+    uid: int | None = None
+    gid: int | None = None
+    groups: tuple[int, ...] | None = None
+
+
+class Connection(Protocol):
+    """A tracked connection, as extensions see it.  Of pairs the first is the original direction's."""
+
+    original: Tuple
+    reply: Tuple
+    status: int  # bits, see above
+    mark: int
+    secmark: int
+    labels: int  # 128 bits
+    zone: int
+    packets: list[int]
+    bytes: list[int]
+    helper: str
+    master: Connection | None
+
+    def remaining(self, now: float) -> int:
+        """Seconds until it times out, whole ones."""
+
+    @property
+    def template(self) -> bool: ...
+
+
+class NatRange(NamedTuple):
+    """Where NAT may move a packet (struct nf_nat_range2).  None: not asked for."""
+
+    addresses: tuple[int, int] | None = None
+    ports: tuple[int, int] | None = None
+    base_port: int | None = None  # PROTO_OFFSET: shifted port mapping
+    random: bool = False  # --random
+    random_fully: bool = False
+    persistent: bool = False
+    netmap: bool = False
+
+
+class Template(NamedTuple):
+    """What `-j CT` says of a connection that is to begin."""
+
+    helper: str = ""
+    timeout: str = ""
+    zone: int = 0
+    zone_dir: int = 3  # bits: 1 original, 2 reply
+    zone_from_mark: bool = False
+    ctevents: int = 0
+    expevents: int = 0
+
+
+class Record(NamedTuple):
+    """What LOG, NFLOG or ULOG wrote."""
+
+    kind: str  # "LOG", "NFLOG", "ULOG"
+    prefix: str
+    group: int = 0
+    level: int = 4
+
+
+class World(Protocol):
+    """Everything around a packet: clock, machine, tables of connections, named objects."""
+
+    family: Family
+    now: float  # seconds since the epoch; the time of this packet
+    hook: str  # "PREROUTING" ...
+    table: str
+
+    # -- memory
+
+    def memory(self, factory: Callable[[], T]) -> T:
+        """What this match (or target) of this rule keeps between packets."""
+
+    def named(self, kind: str, name: str, factory: Callable[[], T]) -> T:
+        """What all rules share under a name: recent lists, hashlimit tables, rate estimators, quotas ..."""
+
+    # -- the machine
+
+    def address_type(self, address: int, interface: str | None) -> str | None:
+        """The kind of an address: "LOCAL", "UNICAST", "BROADCAST" and so on, as -m addrtype calls them.
+
+        None where it is not known.  `interface` limits the question to an interface.
+        """
+
+    def reverse_path(self, packet: Packet, *, loose: bool, valid_mark: bool, accept_local: bool) -> Truth:
+        """Would an answer to the packet leave by the interface it came in by (xt_rpfilter)?"""
+
+    def device_group(self, interface: str) -> int | None: ...
+
+    def socket(self, packet: Packet) -> Any:
+        """The local socket the packet is for: something with `transparent`, `wildcard` and `mark`.
+
+        False: there is none; None: not known.
+        """
+
+    def ipset(self, name: str) -> Any:
+        """A loaded set (iptkit.extensions.sets.Set), or None."""
+
+    def source_address(self, packet: Packet) -> int | None:
+        """The address MASQUERADE takes: the preferred source on the way out."""
+
+    def interface_address(self, packet: Packet) -> int | None:
+        """The address REDIRECT takes: the first of the interface the packet came in by."""
+
+    # -- connections
+
+    def find_connection(self, tuple_: Tuple, zone: int, direction: int) -> Connection | None:
+        """A confirmed connection with this tuple in this direction; -1 for either."""
+
+    # -- what targets do
+
+    def nat(self, packet: Packet, range_: NatRange, kind: str) -> str:
+        """Set up the translation of the packet's connection; kind "SNAT" or "DNAT".  Gives the verdict."""
+
+    def attach_template(self, packet: Packet, template: Template | None) -> None:
+        """`-j CT`; None is --notrack."""
+
+    def record(self, packet: Packet, record: Record) -> None:
+        """Something is logged."""
+
+    def reject(self, packet: Packet, kind: str) -> None:
+        """Send what `-j REJECT --reject-with kind` sends; `kind` is the option's value, as it is saved."""
+
+    def send(self, packet: Packet) -> None:
+        """Send a packet of the machine's own through OUTPUT (SYNPROXY)."""
+
+    def copy_to(self, packet: Packet, gateway: int, interface: str) -> None:
+        """TEE: send a copy to a gateway."""
+
+    def deliver_locally(self, packet: Packet, address: int, port: int) -> bool | None:
+        """TPROXY: is there a local socket for the packet?"""
