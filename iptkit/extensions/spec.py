@@ -198,6 +198,8 @@ class Extension:
     # True unless `settle`, `check` or `within` is there; a class whose `settle`
     # refuses nothing says so itself.
     plain: ClassVar[bool] = True
+    # What it answers or does depends on packets before this one: it asks world.memory().
+    stateful: ClassVar[bool] = False
     example: ClassVar[str] = ""
 
     def __init_subclass__(
