@@ -153,8 +153,8 @@ class RuleFacts(NamedTuple):
     family: Family
     protocol: int  # 0: any
     protocol_inverted: bool
-    # The same as it stood when the extension's last option was read: some
-    # extensions look then, so that `-p` must come first.
+    # The same as it stood when the extension's last option with a value was read:
+    # some extensions look then, so that `-p` must come first.
     protocol_then: int
     protocol_then_inverted: bool
     matches: tuple[Extension, ...]  # the rule's matches, when all are read
@@ -293,6 +293,12 @@ class Extension:
     def is_inverted(self, field: str) -> bool:
         option: Option[Any] = vars(type(self)).get(field) or getattr(type(self), field)
         return bool(self.inverted >> option.index & 1)
+
+    def loaded(self, world: World) -> None:
+        """What the kernel does when it takes the rule: tables that rules share by name begin here.
+
+        Called for each use in the order of loading, user and built-in chains alike.
+        """
 
     def saved_name(self) -> str:
         """The name iptables-save prints for this use."""

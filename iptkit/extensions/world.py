@@ -105,6 +105,7 @@ class World(Protocol):
 
     family: Family
     now: float  # seconds since the epoch; the time of this packet
+    hz: int  # ticks of the kernel's clock in a second (CONFIG_HZ)
     hook: str  # "PREROUTING" ...
     table: str
 
@@ -115,6 +116,9 @@ class World(Protocol):
 
     def named(self, kind: str, name: str, factory: Callable[[], T]) -> T:
         """What all rules share under a name: recent lists, hashlimit tables, rate estimators, quotas ..."""
+
+    def choose(self, question: str, options: range | tuple[Any, ...]) -> Any:
+        """One of the outcomes of what the kernel leaves to chance."""
 
     # -- the machine
 
