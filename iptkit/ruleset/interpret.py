@@ -701,11 +701,7 @@ class _Interpreter:
             self.out.ended = bound.ends
             return
         if self.backend == "nft" and (command == "R" or (command == "Z" and bound.position is not None)):
-            what = "-R" if command == "R" else "-Z with the number of a rule"
-            hint = "delete the rule and insert another" if command == "R" else "zero the whole chain"
-            raise _Refused(
-                Fault("IPT020", f"iptables-nft-restore 1.8.9 crashes on {what}", 0, hint, 2, ("nft",))
-            )
+            self._check_handle(bound, values)
         name = None if bound.chain is None else self._text(bound.chain, values)
         if command[0] in RULE_COMMANDS:
             assert name is not None  # the binder gives these commands a chain
@@ -729,6 +725,24 @@ class _Interpreter:
             self._zero(name, bound, values)
         else:
             self._chains(name)  # -L and -S print, and change nothing
+
+    def _check_handle(self, bound: Bound, values: tuple[Any, ...]) -> None:
+        """-R and -Z of a rule that this section made: it has no handle yet, and iptables-nft-restore crashes."""
+        chain = self.chains.get(self._text(bound.chain, values))
+        position = self._position(bound, values)
+        if chain is None or position > len(chain.rules) or not self._is_new(chain.rules[position - 1].line):
+            return
+        what = "-R" if bound.command == "R" else "-Z with the number"
+        hint = "delete the rule and insert another" if bound.command == "R" else "zero the whole chain"
+        message = f"iptables-nft-restore 1.8.9 crashes on {what} of a rule that the file itself adds"
+        raise _Refused(Fault("IPT020", message, 0, hint, 2, ("nft",)))
+
+    def _is_new(self, line: RuleLine) -> bool:
+        """Is this a line of the section that is being read?"""
+        if self.section is None or line.number <= self.section.line.number:
+            return False
+        lines = self.document.lines
+        return line.number <= len(lines) and lines[line.number - 1] is line
 
     def _chains(self, name: str | None) -> list[Chain]:
         if name is None:
