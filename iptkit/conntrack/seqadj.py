@@ -1,0 +1,132 @@
+"""TCP sequence numbers after a NAT helper changed the length of what was said.
+
+Facts: net/netfilter/nf_conntrack_seqadj.c, Linux 6.18.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from iptkit.extensions.world import SEQ_ADJUST
+
+if TYPE_CHECKING:
+    from iptkit.conntrack.entry import Entry
+    from iptkit.values.packet import Packet
+
+_MASK = 0xFFFFFFFF
+_SACK, _NOP, _END = 5, 1, 0
+_BLOCK = 8  # bytes of one selective acknowledgement
+
+
+def after(one: int, other: int) -> bool:
+    """Does sequence number `one` come after `other` (RFC 1982 arithmetic)?"""
+    return 0 < ((one - other) & _MASK) < 0x80000000
+
+
+class Shift:
+    """By how much one direction is shifted, before and after the last place that changed its length."""
+
+    __slots__ = ("after", "before", "position")
+
+    def __init__(self) -> None:
+        self.position = self.before = self.after = 0
+
+    def at(self, seq: int) -> int:
+        """The shift of a sequence number."""
+        return self.after if after(seq, self.position) else self.before
+
+    def undone(self, seq: int) -> int:
+        """A sequence number that the other side named, as this side knows it."""
+        shift = self.after if after(seq - self.before & _MASK, self.position) else self.before
+        return seq - shift & _MASK
+
+
+def shifts(entry: Entry) -> tuple[Shift, Shift] | None:
+    """What the two directions of a connection are shifted by; None: no helper of it can have."""
+    return entry.extra.get("seqadj") if entry.extra else None
+
+
+def prepare(entry: Entry) -> tuple[Shift, Shift]:
+    """Make room for shifts: NAT does so for a connection with a helper."""
+    if entry.extra is None:
+        entry.extra = {}
+    found: tuple[Shift, Shift] = entry.extra.setdefault("seqadj", (Shift(), Shift()))
+    return found
+
+
+def shift(entry: Entry, direction: int, seq: int, change: int) -> None:
+    """The segment with this sequence number became `change` bytes longer."""
+    if not change:
+        return
+    entry.status |= SEQ_ADJUST
+    this = prepare(entry)[direction]
+    # Not for a retransmission of what was counted already.
+    if this.before == this.after or after(seq, this.position):
+        this.position = seq
+        this.before = this.after
+        this.after += change
+
+
+def offset(entry: Entry, direction: int, seq: int) -> int:
+    """By how much a sequence number of this direction is shifted (nf_ct_seq_offset)."""
+    if not entry.extra:
+        return 0
+    both = entry.extra.get("seqadj")
+    return both[direction].at(seq) if both else 0
+
+
+def adjust(packet: Packet, entry: Entry, direction: int) -> bool:
+    """Shift the packet's sequence numbers; False: its options are broken, drop it (nf_ct_seq_adjust)."""
+    both = shifts(entry)
+    data, at = packet.data, packet.l4
+    if both is None or len(data) < at + 20:
+        return False
+    this, other = both[direction], both[not direction]
+    seq, ack = struct.unpack_from("!II", data, at + 4)
+    _rewrite(packet, 4, seq + this.at(seq) & _MASK)
+    _rewrite(packet, 8, other.undone(ack))
+    return _adjust_sack(packet, other)
+
+
+def _rewrite(packet: Packet, at: int, value: int) -> None:
+    packet.set_upper_word(at, value >> 16)
+    packet.set_upper_word(at + 2, value & 0xFFFF)
+
+
+def _rewrite_anywhere(packet: Packet, at: int, value: int) -> None:
+    """Rewrite 32 bits at an offset of the TCP header that may be odd."""
+    if at & 1:
+        # The words around it are even; together they hold one byte more on either side.
+        data, start = packet.data, packet.l4 + at - 1
+        old = bytes(data[start : start + 6])
+        new = old[:1] + value.to_bytes(4, "big") + old[5:]
+        for index in (0, 2, 4):
+            packet.set_upper_word(at - 1 + index, new[index] << 8 | new[index + 1])
+    else:
+        _rewrite(packet, at, value)
+
+
+def _adjust_sack(packet: Packet, other: Shift) -> bool:
+    data = packet.data
+    at, end = 20, (data[packet.l4 + 12] >> 4) * 4
+    if len(data) < packet.l4 + end:
+        return False
+    while at < end:
+        kind = data[packet.l4 + at]
+        if kind == _END:
+            return True
+        if kind == _NOP:
+            at += 1
+            continue
+        if at + 1 == end:
+            return False
+        length = data[packet.l4 + at + 1]
+        if length < 2 or at + length > end:
+            return False
+        if kind == _SACK and length > _BLOCK and (length - 2) % _BLOCK == 0:
+            for edge in range(at + 2, at + length, 4):
+                seq = int.from_bytes(data[packet.l4 + edge : packet.l4 + edge + 4], "big")
+                _rewrite_anywhere(packet, edge, other.undone(seq))
+        at += length
+    return True
