@@ -1,0 +1,277 @@
+"""Which rules of a chain a packet may meet, found by its addresses, interfaces, protocol and ports.
+
+The plain way is to ask each rule in turn.  Here every rule says beforehand
+which values it asks of these seven fields (`demands`), and an `Index` turns
+that around: for each field, from a packet's value to the set of rules that
+take it, as the bits of a whole number.  The rules that all fields admit, in
+order, are the candidates; what else these ask is then asked of them alone.
+
+Rules are left out only where their conditions surely fail, so that a walk over
+the candidates is a walk over all rules: tests/evaluator/test_lookup.py holds
+the two against each other.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from iptkit.values.packet import DCCP, PORTS, SCTP, TCP, UDP, UDPLITE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from iptkit.extensions.core import Conditions
+    from iptkit.values.packet import Packet
+
+Ranges = tuple[tuple[int, int], ...]  # of ports, both ends in them
+# What is asked of a packet: in and out interface, source, destination, protocol, ports.
+Key = tuple[str, str, int, int, int, int, int]
+
+_WITH_PORTS = {"tcp": TCP, "udp": UDP, "udplite": UDPLITE, "sctp": SCTP, "dccp": DCCP}
+# Matches that leave no trace where they fail, and drop nothing: a port may be looked at before them.
+_PURE = frozenset(
+    "addrtype comment connmark conntrack dscp iprange length mac mark pkttype state tos ttl hl".split()
+)
+_MEMO_LIMIT = 1 << 16  # values of one field whose rules are remembered
+
+
+class Demands(NamedTuple):
+    """What a rule asks of the indexed fields; None where it asks nothing."""
+
+    in_interface: tuple[str, bool] | None = None  # name or name+, inverted
+    out_interface: tuple[str, bool] | None = None
+    source: tuple[int, int, bool] | None = None  # address, mask, inverted
+    destination: tuple[int, int, bool] | None = None
+    protocol: tuple[int, bool] | None = None
+    sports: tuple[Ranges, bool] | None = None
+    dports: tuple[Ranges, bool] | None = None
+
+
+def key_of(packet: Packet) -> Key:
+    """The fields of a packet that are indexed."""
+    return (
+        packet.in_interface,
+        packet.out_interface,
+        packet.src,
+        packet.dst,
+        packet.proto,
+        packet.sport,
+        packet.dport,
+    )
+
+
+def is_plain(packet: Packet) -> bool:
+    """Does a rule that asks for ports simply fail on the packet, or does it look at them?
+
+    Not plain are fragments and cut headers of protocols with ports: there some
+    matches drop the packet, which a walk over candidates would not see.
+    """
+    return packet.sport >= 0 or (packet.proto not in PORTS and not packet.fragment_offset)
+
+
+def demands(conditions: Conditions, matches: Iterable[Any]) -> Demands:
+    """What a rule with these conditions and matches asks of the indexed fields.
+
+    Of several demands on one field the first counts; the rest is asked later.
+    Matches that keep state or drop packets see all that comes to them, so what
+    stands behind such a match is not indexed.
+    """
+    sports: tuple[Ranges, bool] | None = None
+    dports: tuple[Ranges, bool] | None = None
+    for match in matches:
+        if match.name in _WITH_PORTS:
+            sports = sports or _range_of(match, "sport")
+            dports = dports or _range_of(match, "dport")
+        elif match.name == "multiport":
+            sports = sports or _list_of(match, "sports")
+            dports = dports or _list_of(match, "dports")
+        elif match.name not in _PURE:
+            break
+    return Demands(
+        _interface(conditions.in_interface, conditions.in_inverted),
+        _interface(conditions.out_interface, conditions.out_inverted),
+        _network(conditions.source, conditions.source_inverted),
+        _network(conditions.destination, conditions.destination_inverted),
+        (conditions.protocol, conditions.protocol_inverted) if conditions.protocol else None,
+        sports,
+        dports,
+    )
+
+
+def _interface(name: str, inverted: bool) -> tuple[str, bool] | None:
+    return (name, inverted) if name and name != "+" else None
+
+
+def _network(network: tuple[int, int] | None, inverted: bool) -> tuple[int, int, bool] | None:
+    if network is None or (not network[1] and not inverted):
+        return None
+    return network[0] & network[1], network[1], inverted
+
+
+def _range_of(match: Any, field: str) -> tuple[Ranges, bool] | None:
+    value = getattr(match, field)
+    return None if value is None else ((value,), match.is_inverted(field))
+
+
+def _list_of(match: Any, field: str) -> tuple[Ranges, bool] | None:
+    value = getattr(match, field)
+    if value is None:
+        return None
+    ranges = tuple(item if isinstance(item, tuple) else (item, item) for item in value)
+    return ranges, match.is_inverted(field)
+
+
+class _Field:
+    """One field: from a value to the rules that admit it, as bits.
+
+    `unasked` are the rules that ask nothing of it; `inverted` those that take
+    all values but the ones they name.
+    """
+
+    __slots__ = ("_found", "_inverted", "_memo", "_unasked")
+
+    def __init__(self, unasked: int, inverted: int, found: Callable[[Any], Iterator[int]]) -> None:
+        self._unasked = unasked
+        self._inverted = inverted
+        self._found = found  # numbers of the rules that name a value
+        self._memo: dict[Any, int] = {}
+
+    def rules(self, value: Any) -> int:
+        memo = self._memo
+        bits = memo.get(value)
+        if bits is None:
+            named = _bits(self._found(value))
+            bits = self._unasked | (named & ~self._inverted) | (self._inverted & ~named)
+            if len(memo) >= _MEMO_LIMIT:
+                memo.clear()
+            memo[value] = bits
+        return bits
+
+
+def _bits(numbers: Iterable[int]) -> int:
+    bits = 0
+    for number in numbers:
+        bits |= 1 << number
+    return bits
+
+
+def _members(bits: int) -> tuple[int, ...]:
+    """The numbers of the bits that are set, lowest first."""
+    out = []
+    while bits:
+        lowest = bits & -bits
+        out.append(lowest.bit_length() - 1)
+        bits ^= lowest
+    return tuple(out)
+
+
+class Index:
+    """The rules of a chain by what they ask of the indexed fields."""
+
+    __slots__ = ("_everything", "_fields")
+
+    def __init__(self, asked: Sequence[Demands]) -> None:
+        count = len(asked)
+        everything = self._everything = (1 << count) - 1
+        self._fields: list[tuple[int, _Field]] = []
+        for at, build in enumerate(_BUILDERS):
+            column = [(number, demand[at]) for number, demand in enumerate(asked) if demand[at] is not None]
+            if not column:
+                continue
+            asking = _mask(count, (number for number, _ in column))
+            inverted = _mask(count, (number for number, demand in column if demand and demand[-1]))
+            self._fields.append((at, _Field(everything & ~asking, inverted, build(column))))
+
+    def candidates(self, key: Key) -> tuple[int, ...]:
+        """The numbers of the rules that may match a packet, in order.  Only for packets that are plain."""
+        bits = self._everything
+        for at, field in self._fields:
+            bits &= field.rules(key[at])
+            if not bits:
+                return ()
+        return _members(bits)
+
+
+def _mask(count: int, numbers: Iterable[int]) -> int:
+    """Bits of many numbers at once."""
+    out = bytearray(count // 8 + 1)
+    for number in numbers:
+        out[number >> 3] |= 1 << (number & 7)
+    return int.from_bytes(out, "little")
+
+
+def _by_interface(column: Any) -> Callable[[Any], Iterator[int]]:
+    exact: dict[str, list[int]] = {}
+    prefixes: dict[str, list[int]] = {}
+    for number, (name, _) in column:
+        if name.endswith("+"):
+            prefixes.setdefault(name[:-1], []).append(number)
+        else:
+            exact.setdefault(name, []).append(number)
+
+    def found(value: str) -> Iterator[int]:
+        yield from exact.get(value, ())
+        for prefix, numbers in prefixes.items():
+            if value.startswith(prefix):
+                yield from numbers
+
+    return found
+
+
+def _by_address(column: Any) -> Callable[[Any], Iterator[int]]:
+    by_mask: dict[int, dict[int, list[int]]] = {}
+    for number, (address, mask, _) in column:
+        by_mask.setdefault(mask, {}).setdefault(address, []).append(number)
+
+    def found(value: int) -> Iterator[int]:
+        for mask, networks in by_mask.items():
+            yield from networks.get(value & mask, ())
+
+    return found
+
+
+def _by_number(column: Any) -> Callable[[Any], Iterator[int]]:
+    numbers: dict[int, list[int]] = {}
+    for number, (value, _) in column:
+        numbers.setdefault(value, []).append(number)
+
+    def found(value: int) -> Iterator[int]:
+        yield from numbers.get(value, ())
+
+    return found
+
+
+def _by_port(column: Any) -> Callable[[Any], Iterator[int]]:
+    exact: dict[int, list[int]] = {}
+    ranges: list[tuple[int, int, int]] = []
+    asking = [(number, inverted) for number, (_, inverted) in column]
+    for number, (spans, _) in column:
+        for low, high in spans:
+            if low == high:
+                exact.setdefault(low, []).append(number)
+            else:
+                ranges.append((low, high, number))
+
+    def found(value: int) -> Iterator[int]:
+        if value < 0:
+            # Nothing to compare: a rule that asks for ports fails, inverted or not.
+            yield from (number for number, inverted in asking if inverted)
+            return
+        yield from exact.get(value, ())
+        for low, high, number in ranges:
+            if low <= value <= high:
+                yield number
+
+    return found
+
+
+# In the order of Demands and Key.
+_BUILDERS: tuple[Callable[[Any], Callable[[Any], Iterator[int]]], ...] = (
+    _by_interface,
+    _by_interface,
+    _by_address,
+    _by_address,
+    _by_number,
+    _by_port,
+    _by_port,
+)
