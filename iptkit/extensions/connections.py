@@ -13,15 +13,19 @@ from iptkit.extensions.hosts import HostMask, pack_host, prefix_length, prefix_m
 from iptkit.extensions.ports import UdpPorts
 from iptkit.extensions.ranges import NumberRange
 from iptkit.extensions.spec import Match, Option
+from iptkit.extensions.world import CONFIRMED, DST_NAT, SRC_NAT
 from iptkit.values.faults import BadValue
 from iptkit.values.names import parse_protocol
 from iptkit.values.numbers import UINT8_MAX
+from iptkit.values.packet import CT_UNTRACKED
 from iptkit.values.wording import quote
 
 if TYPE_CHECKING:
     from typing import Self
 
+    from iptkit.extensions.world import Connection, World
     from iptkit.values.context import Context, Family
+    from iptkit.values.packet import Packet
 
 # XT_CONNTRACK_STATE_*, in the order iptables-save prints them
 CT_STATES = {
@@ -114,6 +118,26 @@ _FLAGS = {
 }
 # struct xt_conntrack_mtinfo3: addresses and masks; expiry; protocol; low ports; flags; sets; high ports
 _INFO = struct.Struct("=128sIIH4HHHHH4H2x")
+
+
+FIRST_REPLY = 3  # IP_CT_IS_REPLY: what ctinfo is from here on is the reply direction's
+_INVALID_BIT, _UNTRACKED_BIT = 0x001, 0x100
+_STATE_BITS = tuple(1 << number % FIRST_REPLY + 1 for number in range(7))
+
+
+def state_bits(packet: Packet) -> int:
+    """XT_CONNTRACK_STATE_* of a packet."""
+    connection = packet.connection
+    if connection is None:
+        return _UNTRACKED_BIT if packet.ctinfo == CT_UNTRACKED else _INVALID_BIT
+    bits = _STATE_BITS[packet.ctinfo]
+    status = connection.status
+    if status & (SRC_NAT | DST_NAT):
+        if status & SRC_NAT:
+            bits |= CT_STATES["SNAT"]
+        if status & DST_NAT:
+            bits |= CT_STATES["DNAT"]
+    return bits
 
 
 class Conntrack(Match, name="conntrack"):
@@ -232,6 +256,56 @@ class Conntrack(Match, name="conntrack"):
             **{field: value for field, value in values.items() if flags & _FLAGS[field]},
         )
 
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        # conntrack_mt, net/netfilter/xt_conntrack.c
+        states = self.values[0]
+        if states is not None and bool(state_bits(packet) & states) is bool(self.inverted & 1):
+            return False
+        connection = packet.connection
+        if connection is None or (states is not None and self.values.count(None) == len(self.values) - 1):
+            return states is not None
+        return self._meets(packet, connection, world)
+
+    def _meets(self, packet: Packet, connection: Connection, world: World) -> bool:
+        """The conditions besides the state."""
+        if self.ctdir is not None and (packet.ctinfo >= FIRST_REPLY) is not (self.ctdir == "REPLY"):
+            return False
+        original, reply = connection.original, connection.reply
+        found: tuple[tuple[str, Any, int], ...] = (
+            ("ctorigsrc", self.ctorigsrc, original.src),
+            ("ctorigdst", self.ctorigdst, original.dst),
+            ("ctreplsrc", self.ctreplsrc, reply.src),
+            ("ctrepldst", self.ctrepldst, reply.dst),
+        )
+        for field, host, address in found:
+            if host is not None:
+                family, wanted, length = host
+                differs = (address ^ wanted) & prefix_mask(length, 32 if family == 4 else 128)
+                if bool(differs) is not self.is_inverted(field):
+                    return False
+        if self.ctproto is not None and (original.proto == self.ctproto) is self.is_inverted("ctproto"):
+            return False
+        found = (
+            ("ctorigsrcport", self.ctorigsrcport, original.source),
+            ("ctorigdstport", self.ctorigdstport, original.destination),
+            ("ctreplsrcport", self.ctreplsrcport, reply.source),
+            ("ctrepldstport", self.ctrepldstport, reply.destination),
+        )
+        for field, ports, port in found:
+            if ports is not None and (ports[0] <= port <= ports[1]) is self.is_inverted(field):
+                return False
+        # No status at all is never found, NONE alone matches nothing.
+        if self.ctstatus is not None:
+            status = bool(connection.status & self.ctstatus)
+            if status is self.is_inverted("ctstatus"):
+                return False
+        if self.ctexpire is not None:
+            low, high = self.ctexpire
+            # An unconfirmed connection keeps a span where the kernel expects a time, long past.
+            left = connection.remaining(world.now) if connection.status & CONFIRMED else 0
+            return (low <= left <= high) is not self.is_inverted("ctexpire")
+        return True
+
 
 class State(Match, name="state"):
     """Match the connection tracking state of a packet: the older form of `-m conntrack --ctstate`.
@@ -262,6 +336,9 @@ class State(Match, name="state"):
         if not flags & _STATE_ALIAS:
             raise BadValue("state: made by -m conntrack")
         return cls.of(state=states, inverted=("state",) if inverted & _STATE else ())
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        return bool(state_bits(packet) & self.values[0]) is not bool(self.inverted)
 
 
 def _unpack(payload: bytes) -> tuple[Any, ...]:

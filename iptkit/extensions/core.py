@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from iptkit.extensions.world import HotDrop
 from iptkit.values.addresses import (
     HostName,
     parse_networks4,
@@ -21,7 +22,10 @@ from iptkit.values.interfaces import parse_interface
 from iptkit.values.names import protocol_name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from iptkit.values.context import Context, Family
+    from iptkit.values.packet import Packet
 
 Network = tuple[int, int]  # address, already masked, and mask
 
@@ -126,6 +130,61 @@ LONG_NAMES: tuple[tuple[str, CoreOption], ...] = tuple(
 VERDICTS = ("ACCEPT", "DROP", "QUEUE", "RETURN")
 
 
+# What an IPv6 packet's protocol is where its headers are cut off, or a later fragment begins with another
+# of them: ipv6_find_hdr() finds no protocol then.
+UNFINISHED6 = frozenset((0, 43, 44, 51, 60))
+
+
+def interface_matches(pattern: str, name: str) -> bool:
+    """Is it the interface that -i or -o names?  A final + stands for any ending."""
+    return name.startswith(pattern[:-1]) if pattern[-1] == "+" else name == pattern
+
+
+def _source_test(address: int, mask: int, inverted: bool) -> Callable[[Packet], bool]:
+    if inverted:
+        return lambda packet: packet.src & mask != address
+    return lambda packet: packet.src & mask == address
+
+
+def _destination_test(address: int, mask: int, inverted: bool) -> Callable[[Packet], bool]:
+    if inverted:
+        return lambda packet: packet.dst & mask != address
+    return lambda packet: packet.dst & mask == address
+
+
+def _in_test(pattern: str, inverted: bool) -> Callable[[Packet], bool]:
+    if pattern[-1] == "+":
+        start = pattern[:-1]
+        return lambda packet: packet.in_interface.startswith(start) is not inverted
+    if inverted:
+        return lambda packet: packet.in_interface != pattern
+    return lambda packet: packet.in_interface == pattern
+
+
+def _out_test(pattern: str, inverted: bool) -> Callable[[Packet], bool]:
+    if pattern[-1] == "+":
+        start = pattern[:-1]
+        return lambda packet: packet.out_interface.startswith(start) is not inverted
+    if inverted:
+        return lambda packet: packet.out_interface != pattern
+    return lambda packet: packet.out_interface == pattern
+
+
+def _protocol_test(family: Family, protocol: int, inverted: bool) -> Callable[[Packet], bool]:
+    if family == 4:
+        if inverted:
+            return lambda packet: packet.proto != protocol
+        return lambda packet: packet.proto == protocol
+
+    def same(packet: Packet) -> bool:
+        found = packet.proto
+        if found in UNFINISHED6:
+            raise HotDrop
+        return (found == protocol) is not inverted
+
+    return same
+
+
 class Conditions(NamedTuple):
     """The conditions of a rule that belong to no match."""
 
@@ -160,6 +219,74 @@ class Conditions(NamedTuple):
         if self.fragment:
             out += " ! -f" if self.fragment_inverted else " -f"
         return out
+
+    def matches(self, packet: Packet) -> bool:
+        """Does the packet meet them all?
+
+        As ip_packet_match and ip6_packet_match (net/ipv4/netfilter/ip_tables.c,
+        net/ipv6/netfilter/ip6_tables.c).  Raises HotDrop for IPv6 headers that
+        end before the protocol asked for is found.
+        """
+        source, destination = self.source, self.destination
+        if source is not None and (packet.src & source[1] == source[0]) is self.source_inverted:
+            return False
+        if (
+            destination is not None
+            and (packet.dst & destination[1] == destination[0]) is self.destination_inverted
+        ):
+            return False
+        if self.in_interface and (
+            interface_matches(self.in_interface, packet.in_interface) is self.in_inverted
+        ):
+            return False
+        if self.out_interface and (
+            interface_matches(self.out_interface, packet.out_interface) is self.out_inverted
+        ):
+            return False
+        if self.protocol:
+            if self.family == 6 and packet.proto in UNFINISHED6:
+                raise HotDrop
+            if (packet.proto == self.protocol) is self.protocol_inverted:
+                return False
+        return not self.fragment or (packet.fragment_offset > 0) is not self.fragment_inverted
+
+    def compiled(self) -> Callable[[Packet], bool] | None:
+        """The same as a function of its own, as quick as may be; None where every packet meets them."""
+        tests = tuple(self._tests())
+        if not tests:
+            return None
+        if len(tests) == 1:
+            return tests[0]
+        if len(tests) == 2:
+            first, second = tests
+            return lambda packet: first(packet) and second(packet)
+        if len(tests) == 3:
+            first, second, third = tests
+            return lambda packet: first(packet) and second(packet) and third(packet)
+
+        def met(packet: Packet) -> bool:
+            for test in tests:  # noqa: SIM110  # quicker than all() of a generator
+                if not test(packet):
+                    return False
+            return True
+
+        return met
+
+    def _tests(self) -> Iterator[Callable[[Packet], bool]]:
+        """One test for each condition, in the kernel's order."""
+        if self.source is not None and (self.source[1] or self.source_inverted):
+            yield _source_test(*self.source, self.source_inverted)
+        if self.destination is not None and (self.destination[1] or self.destination_inverted):
+            yield _destination_test(*self.destination, self.destination_inverted)
+        if self.in_interface and (self.in_interface != "+" or self.in_inverted):
+            yield _in_test(self.in_interface, self.in_inverted)
+        if self.out_interface and (self.out_interface != "+" or self.out_inverted):
+            yield _out_test(self.out_interface, self.out_inverted)
+        if self.protocol:
+            yield _protocol_test(self.family, self.protocol, self.protocol_inverted)
+        if self.fragment:
+            inverted = self.fragment_inverted
+            yield lambda packet: (packet.fragment_offset > 0) is not inverted
 
 
 def interface_words(flag: str, name: str, inverted: bool) -> str:

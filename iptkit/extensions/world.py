@@ -148,6 +148,12 @@ class World(Protocol):
     def interface_address(self, packet: Packet) -> int | None:
         """The address REDIRECT takes: the first of the interface the packet came in by."""
 
+    def path_mtu(self, packet: Packet) -> int | None:
+        """The MTU of the route out, or of the route back to the sender where that is smaller."""
+
+    def queue_program(self, queue: int) -> Truth:
+        """Does a program listen to the NFQUEUE?"""
+
     # -- connections
 
     def find_connection(self, tuple_: Tuple, zone: int, direction: int) -> Connection | None:

@@ -9,7 +9,9 @@ from iptkit.extensions.spec import Match, Option
 from iptkit.values.text import quoted
 
 if TYPE_CHECKING:
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context
+    from iptkit.values.packet import Packet
 
 LIMIT = 255  # bytes; struct xt_comment_info holds one more for the NUL
 
@@ -36,6 +38,9 @@ class Comment(Match, name="comment"):
     comment = Option("--comment", type=CommentText(), required=True, doc="the comment, up to 255 bytes")
     layout = Layout(String("comment", 256, always=True))
     example = '-i lo -m comment --comment "local traffic" -j ACCEPT'
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        return True
 
 
 EXTENSIONS: tuple[Any, ...] = (Comment,)

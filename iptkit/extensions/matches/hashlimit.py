@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 SCALE = 1_000_000  # XT_HASHLIMIT_SCALE_v2: periods count microseconds
 DEFAULT_BURST = 5
 BURST_MAX = 1_000_000
+TABLE_MAX = 1 << 20  # HASHLIMIT_MAX_SIZE, net/netfilter/xt_hashlimit.c: the kernel cuts what is more
 DEFAULT_GC_INTERVAL = 1000  # ms
 # How long an idle entry lives when nothing is said (ms): for a rate in packets, its unit.
 _EXPIRE_BYTES = 15_000
@@ -188,7 +189,8 @@ class Hashlimit(Match, name="hashlimit"):
     bucket.  Rates are in packets per second, minute, hour or day, at most
     1,000,000/s, or in bytes a second (`512kb/s`), which are kept in steps of
     16 bytes and coarser the higher they are.  A burst with a rate in bytes is
-    in bytes too, not below the rate, and kept as a multiple of it.
+    in bytes too, not below the rate, and kept as a multiple of it.  The hash
+    table has at most 1,048,576 buckets and as many entries; more is cut.
     `--hashlimit-rate-match` compares the rate of the last interval instead of
     emptying a bucket.  The buckets are in /proc/net/ipt_hashlimit/NAME (or
     ip6t_hashlimit); rules with the same name share them, and the settings of
@@ -259,6 +261,9 @@ class Hashlimit(Match, name="hashlimit"):
             out["burst"] = out.get("burst", DEFAULT_BURST)
             if out["burst"] > BURST_MAX:
                 raise BadValue(f"a burst of more than {BURST_MAX} packets", "IPT128")
+        for field in ("size", "max"):
+            if field in out:
+                out[field] = min(out[field], TABLE_MAX)
         out.setdefault("expire", expire)
         out["above" if above else "upto"] = rate
         bits = 32 if context.family == 4 else 128

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.icmp_types import IcmpType, TypeAndCodes, named_types
 from iptkit.extensions.layout import Bits, Layout
 from iptkit.extensions.spec import Match, Option
+from iptkit.extensions.world import HotDrop
+
+if TYPE_CHECKING:
+    from iptkit.extensions.world import World
+    from iptkit.values.packet import Packet
 
 ANY_TYPE = 255  # the kernel takes it for every type: icmp_type_code_match, net/netfilter/xt_tcpudp.c
 
@@ -46,6 +51,17 @@ class Icmp(Match, name="icmp", families=(4,)):
     # struct ipt_icmp, linux/netfilter_ipv4/ip_tables.h
     layout = Layout(TypeAndCodes("icmp_type"), Bits("B", inverted={1: "icmp_type"}))
     example = "-p icmp -m icmp --icmp-type 8 -j ACCEPT"
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        # icmp_match, net/netfilter/xt_tcpudp.c
+        if packet.fragment_offset:
+            return False
+        data, at = packet.data, packet.l4
+        if len(data) < at + 8:
+            raise HotDrop
+        kind, low, high = self.values[0]
+        found = kind == ANY_TYPE or (data[at] == kind and low <= data[at + 1] <= high)
+        return found is not bool(self.inverted)
 
 
 EXTENSIONS: tuple[Any, ...] = (Icmp,)

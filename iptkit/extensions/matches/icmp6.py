@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.icmp_types import IcmpType, TypeAndCodes, named_types
 from iptkit.extensions.layout import Bits, Layout
 from iptkit.extensions.spec import Match, Option
+from iptkit.extensions.world import HotDrop
+
+if TYPE_CHECKING:
+    from iptkit.extensions.world import World
+    from iptkit.values.packet import Packet
 
 # The numbers are IANA's (RFC 4443, 4861), the names iptables'.
 _TYPES = """
@@ -40,6 +45,16 @@ class Icmp6(Match, name="icmp6", families=(6,), aliases=("icmpv6", "ipv6-icmp"))
     # struct ip6t_icmp, linux/netfilter_ipv6/ip6_tables.h
     layout = Layout(TypeAndCodes("icmpv6_type"), Bits("B", inverted={1: "icmpv6_type"}))
     example = "-p ipv6-icmp -m icmp6 --icmpv6-type 128 -j ACCEPT"
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        # icmp6_match, net/netfilter/xt_tcpudp.c
+        if packet.fragment_offset:
+            return False
+        data, at = packet.data, packet.l4
+        if len(data) < at + 8:
+            raise HotDrop
+        kind, low, high = self.values[0]
+        return (data[at] == kind and low <= data[at + 1] <= high) is not bool(self.inverted)
 
 
 EXTENSIONS: tuple[Any, ...] = (Icmp6,)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.layout import Bits, Layout, Pair
 from iptkit.extensions.numbers import MarkMask
 from iptkit.extensions.spec import Match, Option
+
+if TYPE_CHECKING:
+    from iptkit.extensions.world import World
+    from iptkit.values.packet import Packet
 
 
 class Mark(Match, name="mark"):
@@ -22,6 +26,10 @@ class Mark(Match, name="mark"):
     # struct xt_mark_mtinfo1, linux/netfilter/xt_mark.h
     layout = Layout(Pair("mark", "I", (0, 0), always=True), Bits("B", inverted={1: "mark"}), size=12)
     example = "-m mark --mark 0x1/0xff -j ACCEPT"
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        mark, mask = self.values[0]
+        return (packet.mark & mask == mark) is not bool(self.inverted)
 
 
 EXTENSIONS: tuple[Any, ...] = (Mark,)

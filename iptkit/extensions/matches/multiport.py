@@ -7,6 +7,7 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.spec import Match, Option, Problem
+from iptkit.extensions.world import HotDrop
 from iptkit.values.faults import BadValue
 from iptkit.values.names import service_port
 from iptkit.values.numbers import UINT16_MAX, parse_uint
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from typing import Self
 
     from iptkit.extensions.spec import RuleFacts
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context, Family
+    from iptkit.values.packet import Packet
 
 SLOTS = 15  # XT_MULTI_PORTS; a port takes one, a range two
 PROTOCOLS = {6: "tcp", 17: "udp", 33: "dccp", 132: "sctp", 136: "udplite"}
@@ -189,6 +192,26 @@ class Multiport(Match, name="multiport"):
             items.append((low, next(slots, (low, 0))[0] if begin else low))
         field = cls.options[kind].field
         return cls.of(inverted=(field,) if rest[-1] else (), **{field: tuple(items)})
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        # multiport_mt, net/netfilter/xt_multiport.c
+        if packet.fragment_offset:
+            return False
+        if len(packet.data) < packet.l4 + 4:
+            raise HotDrop
+        sports, dports, both = self.values
+        inverted = bool(self.inverted)
+        if dports is not None:
+            port = packet.dport
+            for low, high in dports:
+                if low <= port <= high:
+                    return not inverted
+            return inverted
+        port = packet.sport
+        for low, high in sports if both is None else both:
+            if low <= port <= high or (both is not None and low <= packet.dport <= high):
+                return not inverted
+        return inverted
 
 
 def _resolved(item: Item, protocol: str) -> Item:

@@ -97,11 +97,11 @@ class Policy(Match, name="policy"):
     def settle(cls, given: dict[str, Given], context: Context) -> dict[str, Given]:
         out = {field: found for field, found in given.items() if field not in _BITS and field != "following"}
         pol = out.setdefault("pol", Given("ipsec", False)).value
+        first, *rest = cls._elements(given)
         if pol == "none":
             if "strict" in out:
                 raise BadValue("--pol none and --strict exclude each other", "IPT136")
             return out
-        first, *rest = cls._elements(given)
         for number, element in enumerate((first, *rest), 1):
             cls._check(element, number, "strict" in out)
         out.update((field, found) for field, found in first._asdict().items() if found is not None)

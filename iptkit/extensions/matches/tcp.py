@@ -9,12 +9,15 @@ from iptkit.extensions.numbers import UInt
 from iptkit.extensions.ports import TcpPorts
 from iptkit.extensions.ranges import Ranged
 from iptkit.extensions.spec import Flag, Given, Option
+from iptkit.extensions.world import HotDrop
 from iptkit.values.faults import BadValue
 from iptkit.values.numbers import UINT8_MAX
 from iptkit.values.wording import quote
 
 if TYPE_CHECKING:
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context
+    from iptkit.values.packet import Packet
 
 FLAGS = {"FIN": 0x01, "SYN": 0x02, "RST": 0x04, "PSH": 0x08, "ACK": 0x10, "URG": 0x20}
 _ALL = 0x3F
@@ -51,6 +54,23 @@ class TcpFlags:
 
 def _names(bits: int) -> str:
     return ",".join(name for name, bit in FLAGS.items() if bits & bit) or "NONE"
+
+
+def has_option(packet: Packet, kind: int) -> bool:
+    """Is the option in the TCP header?  Raises HotDrop for a header of a wrong length."""
+    data, at = packet.data, packet.l4
+    end = at + (data[at + 12] >> 4) * 4
+    at += 20
+    if end < at or len(data) < end:
+        raise HotDrop
+    while at < end:
+        if data[at] == kind:
+            return True
+        if data[at] < 2:
+            at += 1
+        else:
+            at += (data[at + 1] if at + 1 < len(data) else 0) or 1
+    return False
 
 
 class Tcp(Ranged, name="tcp"):
@@ -105,6 +125,27 @@ class Tcp(Ranged, name="tcp"):
         if field == "tcp_flags":
             return not value[0] and not self.is_inverted(field)
         return super().left_out(field, value)
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        # tcp_mt, net/netfilter/xt_tcpudp.c
+        if packet.fragment_offset:
+            if packet.family == 4 and packet.fragment_offset == 8:
+                raise HotDrop  # a fragment that would overwrite the flags
+            return False
+        data, at = packet.data, packet.l4
+        if len(data) < at + 20:
+            raise HotDrop
+        sport, dport, option, flags, _ = self.values
+        inverted = self.inverted
+        if sport is not None and (sport[0] <= packet.sport <= sport[1]) == inverted & 1:
+            return False
+        if dport is not None and (dport[0] <= packet.dport <= dport[1]) == inverted >> 1 & 1:
+            return False
+        if flags is not None and (data[at + 13] & flags[0] == flags[1]) == inverted >> 3 & 1:
+            return False
+        if option is not None:
+            return has_option(packet, option) is not bool(inverted & 4)
+        return True
 
 
 EXTENSIONS: tuple[Any, ...] = (Tcp,)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from iptkit.extensions.layout import Bits, Layout, Pad, Pair
 from iptkit.extensions.ports import UdpPorts
 from iptkit.extensions.ranges import Ranged
 from iptkit.extensions.spec import Option
+from iptkit.extensions.world import HotDrop
+
+if TYPE_CHECKING:
+    from iptkit.extensions.world import World
+    from iptkit.values.packet import Packet
 
 
 class Udp(Ranged, name="udp"):
@@ -35,6 +40,18 @@ class Udp(Ranged, name="udp"):
         Pad(1),
     )
     example = "-p udp -m udp --dport 53 -j ACCEPT"
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        # udp_mt, net/netfilter/xt_tcpudp.c
+        if packet.fragment_offset:
+            return False
+        if len(packet.data) < packet.l4 + 8:
+            raise HotDrop
+        sport, dport = self.values
+        inverted = self.inverted
+        if sport is not None and (sport[0] <= packet.sport <= sport[1]) == inverted & 1:
+            return False
+        return dport is None or (dport[0] <= packet.dport <= dport[1]) != inverted >> 1 & 1
 
 
 EXTENSIONS: tuple[Any, ...] = (Udp,)
