@@ -606,12 +606,13 @@ class _Binding:
 
     def _sources(self) -> list[_Loaded]:
         """What is loaded, the latest first: getopt looks there first."""
-        loaded = self.loaded[::-1]
+        loaded = self.loaded
         if self.target is not None:
             # Options of a target stand where its -j stood among the matches.
-            loaded.append(self.target)
-            loaded.sort(key=lambda each: -each.word)
-        return loaded
+            loaded = sorted((*loaded, self.target), key=lambda each: each.word)
+        # A match loaded again brings no options again: they keep their place, and are its own from then on.
+        latest = {each.cls or each.opaque: each for each in loaded}
+        return list(latest.values())[::-1]
 
     def _other(self, at: int, read: OptionWord, letter: str) -> int:
         """An option nothing loaded so far knows: perhaps the protocol's match does (load_proto)."""
@@ -902,7 +903,8 @@ class _Binding:
             return after
         loaded.present.add(option.field)
         loaded.fields.append((option, refs, inverted, at))
-        loaded.then = (self.out.protocol, self.out.protocol_inverted)
+        if option.type is not None:
+            loaded.then = (self.out.protocol, self.out.protocol_inverted)
         return after
 
     # -- at the end of the line

@@ -211,6 +211,9 @@ class Composer:
             if use is not None:
                 if uses and not use.named:
                     return None  # an earlier match may have an option that begins alike
+                cls = use.segment.cls
+                if any(earlier.segment.cls is cls for (_, _, _, _, _, earlier, _, _), *_ in uses if earlier):
+                    return None  # whose options are whose is told by which was first
                 uses.append((piece, holes, at, out.protocol, out.protocol_inverted))
             memos += piece_memos
             holes = len(memos)
@@ -255,8 +258,8 @@ class Composer:
 
     def _within(self, segment: Segment, out: Bound, protocol: int, inverted: bool) -> Segment | None:
         """The segment as it reads in a rule for this protocol; None where a requirement is not met."""
-        if not segment.fields:
-            protocol, inverted = 0, False
+        if all(option.type is None for option, *_ in segment.fields):
+            protocol, inverted = 0, False  # nobody looked
         key = (id(segment), out.protocol, out.protocol_inverted, protocol, inverted)
         try:
             return self._segments[key]
