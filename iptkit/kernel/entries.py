@@ -82,10 +82,11 @@ _Use: TypeAlias = (
     "tuple[Callable[[Sequence[str]], Any], dict[Any, bytes], Placed, tuple[Any, Callable[..., bytes]] | None]"
 )
 
-# What of an entry its shape decides: which of the words are source, destination, in- and out-interface (-1
-# for none); protocol and flags (with the interfaces, where there are none); at which word those of the uses
-# begin; matches; target; which word is the name to jump to; that name where it is in the shape.
-_Plan: TypeAlias = "tuple[int, int, int, int, bytes, int, tuple[_Use, ...], _Use | None, int, str]"
+# What of an entry its shape decides: which of the words are source, destination, in- and out-interface;
+# protocol and flags (with the interfaces, where there are none); matches; target; which word is the name to
+# jump to; that name where it is in the shape.
+_Place: TypeAlias = "int | None"
+_Plan: TypeAlias = "tuple[_Place, _Place, _Place, _Place, bytes, tuple[_Use, ...], _Use | None, _Place, str]"
 
 
 class Piece(NamedTuple):
@@ -177,9 +178,9 @@ class Encoder:
                 if plan is None or rule.renamed is not None:
                     yield self._piece(rule)
                     continue
-                source, destination, in_at, out_at, kind, holes, matches, target, jump, last = plan
+                source, destination, in_at, out_at, kind, matches, target, jump, last = plan
                 words = rule.line.values
-                if source >= 0:
+                if source is not None:
                     found = bound.memos[source][words[source]]
                     if len(found) != 1:
                         yield self._piece(rule)
@@ -187,7 +188,7 @@ class Encoder:
                     ((source_address, source_mask),) = found
                 else:
                     source_address = source_mask = 0
-                if destination >= 0:
+                if destination is not None:
                     found = bound.memos[destination][words[destination]]
                     if len(found) != 1:
                         yield self._piece(rule)
@@ -195,11 +196,12 @@ class Encoder:
                     ((destination_address, destination_mask),) = found
                 else:
                     destination_address = destination_mask = 0
-                if in_at >= 0 or out_at >= 0:
-                    names = words[in_at] if in_at >= 0 else "", words[out_at] if out_at >= 0 else ""
+                if in_at is not None or out_at is not None:
+                    names = (
+                        "" if in_at is None else words[in_at],
+                        "" if out_at is None else words[out_at],
+                    )
                     kind = (interfaces.get(names) or self._read_interfaces(names, rule)) + kind
-                if holes:
-                    words = words[holes:]
                 body = b""
                 for key, cache, placed, text in matches:
                     wanted = key(words)
@@ -209,15 +211,15 @@ class Encoder:
                             wanted = unquote(wanted)
                         body += pack(read(wanted, None).encode("latin-1"))
                     else:
-                        body += cache.get(wanted) or self._use(placed, wanted, cache, rule, holes)
+                        body += cache.get(wanted) or self._use(placed, wanted, cache, rule)
                 target_at = target_end = size + len(body)
                 if target is not None:
                     key, cache, placed, _ = target
                     wanted = key(words)
-                    last = cache.get(wanted) or self._use(placed, wanted, cache, rule, holes)
+                    last = cache.get(wanted) or self._use(placed, wanted, cache, rule)
                     target_end += len(last)
                 else:
-                    if jump >= 0:
+                    if jump is not None:
                         last = words[jump]
                         if last in TARGETS or last[:1] == '"':
                             last = self._named_target(rule)
@@ -241,8 +243,7 @@ class Encoder:
         kind = self._kind(bound)
         if bound.in_interface is None and bound.out_interface is None:
             kind = _NO_INTERFACES + kind
-        # Shapes put together from two parts share the later one, which has the matches and the target.
-        part, holes, _ = bound.later or (bound, 0, 0)
+        part = bound.part
         uses = self._parts.get(part)
         if uses is None:
             uses = self._parts[part] = (
@@ -256,9 +257,8 @@ class Encoder:
             _hole(bound.in_interface),
             _hole(bound.out_interface),
             self._kinds.setdefault(kind, kind),
-            holes,
             *uses,
-            jump - holes if isinstance(jump, int) and uses[1] is None else -1,
+            _hole(jump) if uses[1] is None else None,
             jump if isinstance(jump, str) else "",
         )
 
@@ -270,15 +270,15 @@ class Encoder:
             self._texts[segment] = self._text(segment, context)
         return placed.key, cache, placed, self._texts[segment]
 
-    def _use(self, placed: Placed, words: Any, cache: dict[Any, bytes], rule: Rule, holes: int) -> bytes:
+    def _use(self, placed: Placed, words: Any, cache: dict[Any, bytes], rule: Rule) -> bytes:
         """The bytes of a use with words not met before."""
         memos, raws = rule.bound.memos, rule.line.values
         key: Any
         if len(placed.holes) == 1:
-            at = placed.holes[0] + holes
+            at = placed.holes[0]
             key = memos[at][raws[at]]
         else:
-            key = tuple([memos[hole + holes][raws[hole + holes]] for hole in placed.holes])
+            key = tuple([memos[hole][raws[hole]] for hole in placed.holes])
         read = placed.segment.use if self._keep else placed.segment.take
         found = self._encode(read(key, rule.context), self.family)
         if len(cache) < _CACHE_LIMIT:
@@ -378,14 +378,14 @@ class Encoder:
         return packed
 
 
-def _hole(ref: Ref | None) -> int:
-    return ref if isinstance(ref, int) else -1
+def _hole(ref: Ref | None) -> int | None:
+    return ref if isinstance(ref, int) else None
 
 
 def _names_protocol(bound: Bound) -> bool:
     if bound.later is None or bound.earlier is None:
         return "p" in bound.where
-    return "p" in bound.later[0].where or "p" in bound.earlier.where
+    return "p" in bound.later.where or "p" in bound.earlier.where
 
 
 def _addresses6(source: int, destination: int, source_mask: int, destination_mask: int) -> bytes:

@@ -400,7 +400,7 @@ class Machine:
 
 
 def _asks(bound: Bound) -> bool:
-    part = bound.later[0] if bound.later else bound
+    part = bound.part
     placed = (*part.matches, part.target)
     return bool(bound.opaque) or any(p is not None and issubclass(p.segment.cls, SetUse) for p in placed)
 

@@ -47,7 +47,7 @@ class KeptRule(Rule):
     def __init__(
         self, binder: Binder, line: RuleLine, text: str, to: Jump | Verdict | None, counters: Counters
     ) -> None:
-        super().__init__(binder, line, Bound(Shape(())), (), counters)
+        super().__init__(binder, line, Bound(Shape.of(())), (), counters)
         self._text = text
         self._to = to
 

@@ -65,28 +65,8 @@ class Alike:
         return repeats, stretches
 
     @functools.cached_property
-    def _kinds(self) -> dict[Bound, int]:
-        """A number for what shapes ask, values and the order of their words aside."""
-        numbers: dict[Any, int] = {}
-        heads: dict[Bound, tuple[bool, ...]] = {}
-        out: dict[Bound, int] = {}
-        for part, shapes in self._section.parts.items():
-            matches = [
-                placed.segment.cls.kernel_name
-                for placed in part.matches
-                if placed.segment.fields and placed.segment.cls.name != "comment"
-            ]
-            asked = (part.protocol, part.goto, part.target is None, *sorted(matches))
-            number = numbers.setdefault(asked, len(numbers))
-            for shape in shapes:
-                bound = shape.bound
-                first = bound.earlier or bound
-                head = heads.get(first)
-                if head is None:
-                    refs = bound.source, bound.destination, bound.in_interface, bound.out_interface
-                    head = heads[first] = tuple([ref is None for ref in refs])
-                out[bound] = numbers.setdefault((number, head), len(numbers))
-        return out
+    def _kinds(self) -> _Kinds:
+        return _Kinds(self._section)
 
     @functools.cached_property
     def _respelt(self) -> dict[str, Any]:
@@ -162,9 +142,9 @@ class Alike:
         }
         harmful.update(name for name in section.bare_targets if name not in HARMLESS)
         out = {each.chain.name for each in section.with_target(*harmful)}
-        for bound, shape in section.shapes.items():
+        for bound, part in section.parts.items():
             if bound.opaque:
-                out.update(chain.name for chain in shape.chains)
+                out.update(chain.name for chain in part.chains)
         pending = list(out)
         while pending:
             for caller, _ in section.calls.by_callee.get(pending.pop(), ()):
@@ -222,6 +202,40 @@ class Alike:
                     [each[0][position] for each in values[begin:best]],
                 )
             begin = best
+
+
+class _Kinds(dict["Bound", int]):
+    """A number for what a shape asks, values and the order of its words aside."""
+
+    def __init__(self, section: SectionFacts) -> None:
+        super().__init__()
+        numbers: dict[Any, int] = {}
+        self._numbers: dict[Any, int] = {}
+        self._later = {bound: numbers.setdefault(_asked(bound), len(numbers)) for bound in section.parts}
+        self._earlier = {
+            bound: tuple(
+                [
+                    ref is None
+                    for ref in (bound.source, bound.destination, bound.in_interface, bound.out_interface)
+                ]
+            )
+            for bound in section.heads
+        }
+
+    def __missing__(self, bound: Bound) -> int:
+        key = self._later[bound.part], self._earlier[bound.earlier or bound]
+        number = self[bound] = self._numbers.setdefault(key, len(self._numbers))
+        return number
+
+
+def _asked(bound: Bound) -> tuple[Any, ...]:
+    """What the later part of a shape asks, at a glance."""
+    matches = [
+        placed.segment.cls.kernel_name
+        for placed in bound.matches
+        if placed.segment.fields and placed.segment.cls.name != "comment"
+    ]
+    return (bound.protocol, bound.goto, bound.target is None, *sorted(matches))
 
 
 def _glance(rule: Rule) -> Glance:

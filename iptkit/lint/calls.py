@@ -45,20 +45,20 @@ class Calls:
         """`id` of the rules that the legacy kernel does not look at: they follow an unconditional verdict."""
         out: set[int] = set()
         family = self._section.facts.family
-        for part, shapes in self._section.parts.items():
+        any_network = self._section.facts.any_network
+        for part, group in self._section.parts.items():
             if part.jumps is None or part.protocol or part.matches:
                 continue
-            for shape in shapes:
-                bound = shape.bound
-                if bound.hooked or (bound.lists and not self._section.facts.any_network):
+            for rule, chain in zip(group.rules, group.chains, strict=True):
+                bound = rule.bound
+                if bound.hooked or (bound.lists and not any_network):
                     continue
-                for rule, chain in zip(shape.rules, shape.chains, strict=True):
-                    rules = chain.rules
-                    if rules[-1] is rule or id(rule) in out or not is_open_to_kernel(rule, family):
-                        continue
-                    if isinstance(self._section.target_of(rule), Verdict):
-                        at = next(i for i, each in enumerate(rules) if each is rule)
-                        out.update(map(id, rules[at + 1 :]))
+                rules = chain.rules
+                if rules[-1] is rule or id(rule) in out or not is_open_to_kernel(rule, family):
+                    continue
+                if isinstance(self._section.target_of(rule), Verdict):
+                    at = next(i for i, each in enumerate(rules) if each is rule)
+                    out.update(map(id, rules[at + 1 :]))
         return frozenset(out)
 
     @functools.cached_property

@@ -160,13 +160,16 @@ def word_of(line: BlankLine, index: int) -> Span:
 def _usual_span(line: RuleLine, index: int) -> Span | None:
     """The same without cutting the line, where one blank parts its words; None when that is not so."""
     shape = line.shape
-    if shape is None or line.counters is not None or index >= len(shape.words):
+    if shape is None or line.counters is not None:
         return None
-    values = iter(line.values)
+    words = shape.words
+    if index >= len(words):
+        return None
+    values = iter(line.written_values())
     start = 0
-    for word in shape.words[:index]:
+    for word in words[:index]:
         start += len(next(values) if word is None else word) + 1
-    word = shape.words[index]
+    word = words[index]
     text = next(values) if word is None else word
     if not line.raw.startswith(text, start) or (start and line.raw[start - 1] != " "):
         return None

@@ -76,10 +76,9 @@ def _look_at_uses(section: SectionFacts, wanted: list[UseCheck]) -> Iterator[Dia
         for check in wanted:
             if segment.cls.name in check.extensions:
                 for note in check.look(UseFacts(segment, section)):
-                    for placed, shapes in sites:
-                        for shape in shapes:
-                            for line in shape.lines():
-                                yield check.noted(line, placed.word + shape.words + note.word, note)
+                    for placed, part in sites:
+                        for line, offset in part.lines():
+                            yield check.noted(line, placed.word + offset + note.word, note)
 
 
 def _concerns(found: Diagnostic, backends: tuple[str, ...]) -> bool:

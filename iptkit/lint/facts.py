@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import re
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from iptkit.extensions.core import BUILTIN_CHAINS, INTERFACE, NETWORKS, Jump, Verdict
@@ -48,42 +47,35 @@ if TYPE_CHECKING:
     Words = str | tuple[str, ...]
 
 
-class ShapeFacts:
-    """A shape, and the rules of one section that have it, each with its chain.
+class PartFacts:
+    """The rules of one section whose shapes have a part in common, each rule with its chain.
 
-    `part` is the Bound with the shape's matches and target.  Large files share
-    it between many shapes; `holes` and `words` tell how many of these stand
-    before it.
+    `bound` is the meaning of that part, or of the shape as a whole where it
+    is not put together from parts.  Values are at the same places in all these
+    rules; words are counted from `offset` of the rule's own Bound.
     """
 
-    __slots__ = ("bound", "chains", "holes", "part", "rules", "words")
+    __slots__ = ("bound", "chains", "rules")
 
     def __init__(self, bound: Bound) -> None:
         self.bound = bound
-        self.part, self.holes, self.words = bound.later or (bound, 0, 0)
         self.rules: list[Rule] = []
         self.chains: list[Chain] = []
 
-    def lines(self) -> Iterator[RuleLine]:
-        """The lines of the rules, each once: a list of addresses makes several rules of a line."""
+    def lines(self) -> Iterator[tuple[RuleLine, int]]:
+        """The lines, each once, with the offset: a list of addresses makes several rules of a line."""
         before = None
         for rule in self.rules:
             if rule.line is not before:
                 before = rule.line
-                yield before
-
-    def words_taker(self, placed: Placed) -> Callable[[list[str]], Words]:
-        """The function that picks an extension's words from the values of a line; `placed` is of `part`."""
-        if not placed.holes:
-            return _no_words
-        return itemgetter(*[hole + self.holes for hole in placed.holes])
+                yield before, rule.bound.offset
 
 
 class Site(NamedTuple):
-    """A place in shapes where an extension is used: `placed` as counted in their `part`."""
+    """A part in which an extension is used, and how it stands there."""
 
     placed: Placed
-    shapes: list[ShapeFacts]
+    part: PartFacts
 
 
 class UseFacts(NamedTuple):
@@ -130,50 +122,59 @@ class SectionFacts:
     # -- its rules, by what they have in common
 
     @functools.cached_property
-    def shapes(self) -> dict[Bound, ShapeFacts]:
-        """The distinct shapes of its rules."""
-        shapes: dict[Bound, ShapeFacts] = {}
-        adders: dict[Bound, tuple[Callable[[Rule], None], Callable[[Chain], None]]] = {}
+    def _grouped(self) -> tuple[dict[Bound, PartFacts], dict[Bound, PartFacts]]:
+        """Its rules by the later and by the earlier part of their shapes."""
+        parts: dict[Bound, PartFacts] = {}
+        heads: dict[Bound, PartFacts] = {}
+        adders: dict[Bound, tuple[Callable[[Any], None], ...]] = {}
         for chain in self.chains.values():
             for rule in chain.rules:
                 bound = rule.bound
                 try:
-                    add_rule, add_chain = adders[bound]
+                    add, add_chain, add_head, add_head_chain = adders[bound]
                 except KeyError:
-                    shape = shapes[bound] = ShapeFacts(bound)
-                    add_rule, add_chain = adders[bound] = shape.rules.append, shape.chains.append
-                add_rule(rule)
+                    part = parts.get(bound.part) or parts.setdefault(bound.part, PartFacts(bound.part))
+                    earlier = bound.earlier or bound
+                    head = heads.get(earlier) or heads.setdefault(earlier, PartFacts(earlier))
+                    adders[bound] = add, add_chain, add_head, add_head_chain = (
+                        part.rules.append,
+                        part.chains.append,
+                        head.rules.append,
+                        head.chains.append,
+                    )
+                add(rule)
                 add_chain(chain)
-        return shapes
+                add_head(rule)
+                add_head_chain(chain)
+        return parts, heads
 
-    @functools.cached_property
-    def parts(self) -> dict[Bound, list[ShapeFacts]]:
-        """The shapes by the part that has their matches and target."""
-        out: dict[Bound, list[ShapeFacts]] = {}
-        for shape in self.shapes.values():
-            try:
-                out[shape.part].append(shape)
-            except KeyError:
-                out[shape.part] = [shape]
-        return out
+    @property
+    def parts(self) -> dict[Bound, PartFacts]:
+        """The distinct parts of shapes that have matches and target (see Bound.part), with their rules."""
+        return self._grouped[0]
+
+    @property
+    def heads(self) -> dict[Bound, PartFacts]:
+        """The distinct parts of shapes that have addresses and interfaces, with their rules."""
+        return self._grouped[1]
 
     @functools.cached_property
     def sites(self) -> dict[Segment, list[Site]]:
         """The distinct ways in which matches and targets are used, and where."""
         out: dict[Segment, list[Site]] = {}
-        for part, shapes in self.parts.items():
-            for placed in (*part.matches, part.target):
-                if placed is not None:
-                    out.setdefault(placed.segment, []).append(Site(placed, shapes))
+        for bound, part in self.parts.items():
+            for placed in bound.matches:
+                out.setdefault(placed.segment, []).append(Site(placed, part))
+            if bound.target is not None:
+                out.setdefault(bound.target.segment, []).append(Site(bound.target, part))
         return out
 
-    def uses(self, segment: Segment) -> Iterator[tuple[Placed, ShapeFacts, Rule, Chain, Words]]:
+    def uses(self, segment: Segment) -> Iterator[tuple[Placed, PartFacts, Rule, Chain, Words]]:
         """Every rule that uses an extension in this way, with its words for it."""
-        for placed, shapes in self.sites[segment]:
-            for shape in shapes:
-                take = shape.words_taker(placed)
-                for rule, chain in zip(shape.rules, shape.chains, strict=True):
-                    yield placed, shape, rule, chain, take(rule.line.values)
+        for placed, part in self.sites[segment]:
+            take = placed.key
+            for rule, chain in zip(part.rules, part.chains, strict=True):
+                yield placed, part, rule, chain, take(rule.line.values)
 
     @functools.cached_property
     def stated(self) -> list[tuple[Rule, Chain, int, bool]]:
@@ -183,11 +184,11 @@ class SectionFacts:
             if segment.cls.name not in STATE_MATCHES:
                 continue
             known: dict[Words, tuple[int, bool] | None] = {}
-            for placed, shape, rule, chain, words in self.uses(segment):
+            for placed, part, rule, chain, words in self.uses(segment):
                 try:
                     states = known[words]
                 except KeyError:
-                    states = known[words] = states_in(self.facts.use(placed, shape, words))
+                    states = known[words] = states_in(self.facts.use(placed, part, words))
                 if states is not None:
                     out.append((rule, chain, *states))
         return out
@@ -205,12 +206,12 @@ class SectionFacts:
         chains = self.chains
         names: dict[str, str] = {}  # a word after -j -> the name of such a target, "" for a verdict
         # A few steps a rule and no more: there are files with 100,000 jumps.
-        for bound, shape in self.shapes.items():
+        for bound, part in self.parts.items():
             jump = bound.jumps
             if jump is None:
                 continue
             literal = None if isinstance(jump, int) else jump
-            for rule, chain in zip(shape.rules, shape.chains, strict=True):
+            for rule, chain in zip(part.rules, part.chains, strict=True):
                 word = rule.line.values[jump] if literal is None else literal  # type: ignore[index]  # a hole
                 if word in chains and rule.renamed is None:
                     to = word
@@ -224,7 +225,7 @@ class SectionFacts:
                     if target.__class__ is not Jump:
                         names[word] = name = _bare_name(target)
                         if name:
-                            at = bound.where["j"] + 1
+                            at = bound.where["j"] + rule.bound.offset + 1
                             bare.setdefault(name, []).append(TargetAt(rule, chain, at))
                         continue
                     to = target.chain
@@ -243,33 +244,30 @@ class SectionFacts:
         """The rules with one of these targets (verdicts and jumps are none, QUEUE is)."""
         for segment, sites in self.sites.items():
             if segment.cls.kind == "target" and segment.cls.name in names:
-                for placed, shapes in sites:
-                    for shape in shapes:
-                        word = placed.word + shape.words
-                        for rule, chain in zip(shape.rules, shape.chains, strict=True):
-                            yield TargetAt(rule, chain, word)
+                for placed, part in sites:
+                    for rule, chain in zip(part.rules, part.chains, strict=True):
+                        yield TargetAt(rule, chain, placed.word + rule.bound.offset)
         for name in names:
             yield from self.bare_targets.get(name, ())
 
     @functools.cached_property
-    def literals(self) -> list[tuple[str, ShapeFacts, str, int]]:
-        """Values of iptables' own options that are part of a shape: (option, shape, word, its index).
+    def literals(self) -> list[tuple[str, PartFacts, str, int]]:
+        """Values of iptables' own options that are part of a shape: (option, part, word, its index).
 
         Every -p all, and words that look like options.
         """
         out = []
-        for part, shapes in self.parts.items():
-            if not part.protocol and "p" in part.where:
-                for shape in shapes:
-                    at = part.where["p"] + shape.words + 1
-                    out.append(("-p", shape, shape.bound.shape.words[at] or "", at))
-        for bound, shape in self.shapes.items():
-            # A shape put together from parts has no such word in the first.
-            if shape.part is bound and (bound.lists or bound.hooked):
+        for bound, part in self.parts.items():
+            if not bound.protocol and "p" in bound.where:
+                at = bound.where["p"] + 1
+                whole = part.rules[0].bound
+                out.append(("-p", part, whole.shape.words[at + whole.offset] or "", at))
+            # A shape that is put together has no such word in its head.
+            if bound.lists or bound.hooked:
                 for core in CORE:
                     ref = getattr(bound, core.ref)
                     if isinstance(ref, str):
-                        out.append((core.flag, shape, ref, bound.where[core.flag[1]] + 1))
+                        out.append((core.flag, part, ref, bound.where[core.flag[1]] + 1))
         return out
 
     def target_of(self, rule: Rule) -> Any:
@@ -279,8 +277,7 @@ class SectionFacts:
         if jump is None:
             if bound.jump is None:
                 return None
-            part = bound.later
-            target = bound.target if part is None else part[0].target
+            target = bound.part.target
             return rule.target if target is None else target.segment.cls
         if not isinstance(jump, int) or rule.renamed is not None:
             return rule.target
@@ -382,10 +379,6 @@ def _bare_name(target: Any) -> str:
     return name
 
 
-def _no_words(values: list[str]) -> tuple[()]:
-    return ()
-
-
 class Facts:
     """A file: its lines, what it does, and what follows from both."""
 
@@ -485,14 +478,12 @@ class Facts:
 
     # -- values
 
-    def use(self, placed: Placed, shape: ShapeFacts, words: Words) -> Extension:
-        """The use of an extension with these words (see ShapeFacts.words_taker).  Raises BadValue."""
-        memos = shape.bound.memos
+    def use(self, placed: Placed, part: PartFacts, words: Words) -> Extension:
+        """The use of an extension in a part with these words (`placed.key` takes them).  Raises BadValue."""
+        memos = part.bound.memos
         if isinstance(words, str):
-            return placed.segment.use(memos[placed.holes[0] + shape.holes][words], self.binder.context)
-        values = tuple(
-            memos[hole + shape.holes][word] for hole, word in zip(placed.holes, words, strict=True)
-        )
+            return placed.segment.use(memos[placed.holes[0]][words], self.binder.context)
+        values = tuple([memos[hole][word] for hole, word in zip(placed.holes, words, strict=True)])
         return placed.segment.use(values, self.binder.context)
 
     def odd_words(self, memo: Memo | RawMemo) -> set[str]:

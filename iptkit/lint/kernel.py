@@ -18,7 +18,7 @@ from iptkit.values.names import protocol_name
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from iptkit.lint.facts import SectionFacts, ShapeFacts, TargetAt, Words
+    from iptkit.lint.facts import PartFacts, SectionFacts, TargetAt, Words
     from iptkit.ruleset.bound import Bound, Placed, Segment
     from iptkit.ruleset.model import Chain, Rule
     from iptkit.syntax.document import RuleLine
@@ -35,12 +35,11 @@ def refusals(section: SectionFacts) -> Iterator[Diagnostic]:
         if cls.place is not Extension.place or cls.where != _ANYWHERE:
             yield from _misplaced(section, segment)
         if cls.protocols:
-            for placed, shapes in sites:
-                for shape in shapes:
-                    if not _has_protocol(shape.bound, cls):
-                        wanted = _wanted(cls, shape.bound)
-                        for line in shape.lines():
-                            yield _refused(line, placed.word + shape.words, "IPT120", *wanted)
+            for placed, part in sites:
+                if not _has_protocol(part.bound, cls):
+                    wanted = _wanted(cls, part.bound)
+                    for line, offset in part.lines():
+                        yield _refused(line, placed.word + offset, "IPT120", *wanted)
         if cls.kernel_check is not Extension.kernel_check:
             yield from _problems(section, segment)
     for targets in section.bare_targets.values():
@@ -62,22 +61,17 @@ def _misplaced(section: SectionFacts, segment: Segment) -> Iterator[Diagnostic]:
     if cls.place is Extension.place:
         judge = _Judge(section, cls, cls.where)
         if judge.may_be_wrong:
-            for placed, shapes in section.sites[segment]:
-                for shape in shapes:
-                    word = placed.word + shape.words
-                    for rule, chain in zip(shape.rules, shape.chains, strict=True):
-                        yield from judge.look(rule, chain, word)
+            for placed, part in section.sites[segment]:
+                yield from judge.look_at(part, placed)
         return
     judges: dict[Place, _Judge] = {}
-    for placed, shapes in section.sites[segment]:
-        for shape in shapes:
-            take = shape.words_taker(placed)
-            for words in {take(rule.line.values) for rule in shape.rules}:
-                where = section.facts.use(placed, shape, words).place()
-                judge = judges.get(where) or judges.setdefault(where, _Judge(section, cls, where))
-                for rule, chain in zip(shape.rules, shape.chains, strict=True) if judge.may_be_wrong else ():
-                    if take(rule.line.values) == words:
-                        yield from judge.look(rule, chain, placed.word + shape.words)
+    for placed, part in section.sites[segment]:
+        take = placed.key
+        for words in {take(rule.line.values) for rule in part.rules}:
+            where = section.facts.use(placed, part, words).place()
+            judge = judges.get(where) or judges.setdefault(where, _Judge(section, cls, where))
+            if judge.may_be_wrong:
+                yield from judge.look_at(part, placed, words)
 
 
 def _bare(section: SectionFacts, targets: list[TargetAt]) -> Iterator[Diagnostic]:
@@ -112,6 +106,19 @@ class _Judge:
         self._legacy = calls.legacy.below(forbidden)
         self._unseen = calls.behind_verdict
         self.may_be_wrong = self._wrong_table or bool(forbidden)
+
+    def look_at(self, part: PartFacts, placed: Placed, words: Words | None = None) -> Iterator[Diagnostic]:
+        """The rules that use the extension, or only those that do so with these words."""
+        if self._wrong_table:
+            wrong = None
+        else:
+            wrong = self._nft | self._legacy
+            if not wrong:
+                return
+        take = placed.key
+        for rule, chain in zip(part.rules, part.chains, strict=True):
+            if (wrong is None or chain.name in wrong) and (words is None or take(rule.line.values) == words):
+                yield from self.look(rule, chain, placed.word + rule.bound.offset)
 
     def look(self, rule: Rule, chain: Chain, word: int) -> Iterator[Diagnostic]:
         name = chain.name
@@ -176,30 +183,29 @@ def _problems(section: SectionFacts, segment: Segment) -> Iterator[Diagnostic]:
     facts = section.facts
     known: dict[Any, bool] = {}
 
-    def is_wrong(placed: Placed, shape: ShapeFacts, words: Words) -> bool:
-        bound = shape.bound
+    def is_wrong(placed: Placed, part: PartFacts, words: Words) -> bool:
+        bound = part.bound
         key = words, bound.protocol, bound.protocol_inverted
         found = known.get(key)
         if found is None:
-            problems = facts.use(placed, shape, words).kernel_check(section.shape_facts(bound))
+            problems = facts.use(placed, part, words).kernel_check(section.shape_facts(bound))
             found = known[key] = any(True for _ in problems)
         return found
 
-    for placed, shapes in section.sites[segment]:
-        for shape in shapes:
-            take = shape.words_taker(placed)
-            distinct = {take(rule.line.values) for rule in shape.rules}
-            wrong = {words for words in distinct if is_wrong(placed, shape, words)}
-            before: RuleLine | None = None
-            for rule in shape.rules if wrong else ():
-                words = take(rule.line.values)
-                if words in wrong and rule.line is not before:
-                    before = rule.line
-                    for problem in facts.use(placed, shape, words).kernel_check(section.rule_facts(rule)):
-                        word = _word_of_field(placed, problem.field) + shape.words
-                        yield _refused(
-                            rule.line, word, problem.code, problem.message, problem.hint, problem.backends
-                        )
+    for placed, part in section.sites[segment]:
+        take = placed.key
+        distinct = {take(rule.line.values) for rule in part.rules}
+        wrong = {words for words in distinct if is_wrong(placed, part, words)}
+        before: RuleLine | None = None
+        for rule in part.rules if wrong else ():
+            words = take(rule.line.values)
+            if words in wrong and rule.line is not before:
+                before = rule.line
+                for problem in facts.use(placed, part, words).kernel_check(section.rule_facts(rule)):
+                    word = _word_of_field(placed, problem.field) + rule.bound.offset
+                    yield _refused(
+                        rule.line, word, problem.code, problem.message, problem.hint, problem.backends
+                    )
 
 
 def _word_of_field(placed: Placed, field: str) -> int:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from iptkit.extensions.spec import Extension
     from iptkit.lint.check import Note, ValueCheck
-    from iptkit.lint.facts import Facts, SectionFacts, ShapeFacts, Site
+    from iptkit.lint.facts import Facts, PartFacts, SectionFacts, Site
     from iptkit.ruleset.bound import Memo, Placed, Ref
     from iptkit.text.diagnostic import Diagnostic
     from iptkit.values.context import Family
@@ -85,13 +85,13 @@ class ValueLooks:
         for core in CORE:
             for check, odd in self._by_flag.get(core.flag, ()):
                 yield from self._core(check, odd, core, section)
-        for flag, shape, word, at in section.literals:
+        for flag, part, word, at in section.literals:
             for check, _ in self._by_flag.get(flag, ()):
-                inverted = shape.bound.protocol_inverted if flag == "-p" else _is_inverted(shape, flag)
+                inverted = part.bound.protocol_inverted if flag == "-p" else _is_inverted(part, flag)
                 value = self._read(flag, (word,), _type_of(flag), inverted, None)
                 for note in check.look(value):
-                    for line in shape.lines():
-                        yield check.noted(line, at, note)
+                    for line, offset in part.lines():
+                        yield check.noted(line, at + offset, note)
         for segment, sites in section.sites.items():
             for option, refs, inverted, at in segment.fields:
                 for check, odd in self._by_flag.get(option.flag, ()):
@@ -103,56 +103,52 @@ class ValueLooks:
         memo = self._facts.binder.memo(core.type)
         for inverted in (False, True):
             bad = self._bad(check, odd, memo, core.flag, inverted, None)
-            for shape in section.shapes.values() if bad else ():
-                bound = shape.bound
+            for bound, head in section.heads.items() if bad else ():
                 ref = getattr(bound, core.ref)
                 if isinstance(ref, int) and getattr(bound, core.inverted) == inverted:
-                    for line in shape.lines():
+                    for line, _ in head.lines():
                         for note in bad.get(line.values[ref], ()):
                             yield check.noted(line, bound.where[core.flag[1]] + 1, note)
 
     def _field(self, look: _Field, sites: list[Site]) -> Iterator[Diagnostic]:
         check, refs = look.check, look.refs
         if len(refs) != 1 or isinstance(refs[0], str):
-            for placed, shapes in sites:
-                yield from self._words(look, placed, shapes)
+            for placed, part in sites:
+                yield from self._words(look, placed, part)
             return
         hole = refs[0]
-        placed, shapes = sites[0]
-        memo = shapes[0].bound.memos[placed.holes[hole] + shapes[0].holes]
+        placed, part = sites[0]
+        memo = part.bound.memos[placed.holes[hole]]
         if isinstance(memo, RawMemo):
             # Nobody has read these yet, and there may be one for every rule.
             limit = check.longer_than
-            for placed, shapes in sites:
-                for shape in shapes:
-                    at = placed.holes[hole] + shape.holes
-                    if [rule for rule in shape.rules if len(rule.line.values[at]) > limit]:
-                        yield from self._words(look, placed, [shape])
+            for placed, part in sites:
+                at = placed.holes[hole]
+                if [rule for rule in part.rules if len(rule.line.values[at]) > limit]:
+                    yield from self._words(look, placed, part)
             return
         bad = self._bad(check, look.odd, memo, look.flag, look.inverted, look.owner)
-        for placed, shapes in sites if bad else ():
-            for shape in shapes:
-                at = placed.holes[hole] + shape.holes
-                for line in shape.lines():
-                    for note in bad.get(line.values[at], ()):
-                        yield check.noted(line, _first_word(shape, placed, look), note)
+        for placed, part in sites if bad else ():
+            at = placed.holes[hole]
+            for line, offset in part.lines():
+                for note in bad.get(line.values[at], ()):
+                    yield check.noted(line, _first_word(part, placed, look) + offset, note)
 
-    def _words(self, look: _Field, placed: Placed, shapes: list[ShapeFacts]) -> Iterator[Diagnostic]:
+    def _words(self, look: _Field, placed: Placed, part: PartFacts) -> Iterator[Diagnostic]:
         """Values of several words, or such as no memo holds."""
         check, refs = look.check, look.refs
         known = self._known.setdefault((check.code, look.flag, look.owner, look.inverted), {})
-        for shape in shapes:
-            places = [placed.holes[ref] + shape.holes if isinstance(ref, int) else ref for ref in refs]
-            for line in shape.lines():
-                words = tuple([line.values[at] if isinstance(at, int) else at for at in places])
-                notes = known.get(words)
-                if notes is None:
-                    notes = known[words] = []
-                    if re.search(check.pattern, " ".join(words)):
-                        value = self._read(look.flag, words, look.type, look.inverted, look.owner)
-                        notes += check.look(value)
-                for note in notes:
-                    yield check.noted(line, _first_word(shape, placed, look), note)
+        places = [placed.holes[ref] if isinstance(ref, int) else ref for ref in refs]
+        for line, offset in part.lines():
+            words = tuple([line.values[at] if isinstance(at, int) else at for at in places])
+            notes = known.get(words)
+            if notes is None:
+                notes = known[words] = []
+                if re.search(check.pattern, " ".join(words)):
+                    value = self._read(look.flag, words, look.type, look.inverted, look.owner)
+                    notes += check.look(value)
+            for note in notes:
+                yield check.noted(line, _first_word(part, placed, look) + offset, note)
 
     def _bad(
         self,
@@ -199,14 +195,15 @@ class _Field(NamedTuple):
     owner: type[Extension]
 
 
-def _first_word(shape: ShapeFacts, placed: Placed, look: _Field) -> int:
+def _first_word(part: PartFacts, placed: Placed, look: _Field) -> int:
     """Where the value begins: behind the option, or in the same word (`--opt=value`)."""
-    at = placed.word + shape.words + look.at
-    return at if "=" in (shape.bound.shape.words[at] or "") else at + 1
+    at = placed.word + look.at
+    whole = part.rules[0].bound
+    return at if "=" in (whole.shape.words[at + whole.offset] or "") else at + 1
 
 
-def _is_inverted(shape: ShapeFacts, flag: str) -> bool:
-    return any(core.flag == flag and getattr(shape.bound, core.inverted) for core in CORE)
+def _is_inverted(part: PartFacts, flag: str) -> bool:
+    return any(core.flag == flag and getattr(part.bound, core.inverted) for core in CORE)
 
 
 def _type_of(flag: str) -> Any:

@@ -36,19 +36,19 @@ class Reach:
         out: dict[str, set[int]] = {}
         refused = self._section.refused
         facts = self._section.facts
-        for part, shapes in self._section.parts.items():
+        any_network, any_interface = facts.any_network, facts.any_interface
+        for part, group in self._section.parts.items():
             if part.jump is None or not may_say_nothing(part):
                 continue
             plain = is_only_commented(part)
-            for shape in shapes:
-                bound = shape.bound
+            for rule, chain in zip(group.rules, group.chains, strict=True):
+                bound = rule.bound
                 # Conditions of the rule itself say nothing only by these values.
-                if (bound.lists and not facts.any_network) or (bound.hooked and not facts.any_interface):
+                if (bound.lists and not any_network) or (bound.hooked and not any_interface):
                     continue
                 always = plain and not bound.lists and not bound.hooked
-                for rule, chain in zip(shape.rules, shape.chains, strict=True):
-                    if (always or is_unconditional(rule)) and not (refused and rule.line.number in refused):
-                        out.setdefault(chain.name, set()).add(id(rule))
+                if (always or is_unconditional(rule)) and not (refused and rule.line.number in refused):
+                    out.setdefault(chain.name, set()).add(id(rule))
         return out
 
     @functools.cached_property

@@ -22,8 +22,8 @@ from iptkit.values.names import protocol_name
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from iptkit.lint.facts import SectionFacts, ShapeFacts, Site
-    from iptkit.ruleset.bound import Bound, Segment
+    from iptkit.lint.facts import PartFacts, SectionFacts, Site
+    from iptkit.ruleset.bound import Bound, Ref, Segment
     from iptkit.ruleset.model import Rule
 
     Word = str | None
@@ -50,7 +50,6 @@ class SavedForms:
     def __init__(self, section: SectionFacts) -> None:
         self._section = section
         self._facts = section.facts
-        self._heads: dict[Bound, bool] = {}
         # The rules that may not be as saved.
         self._suspects: dict[int, Rule] = {}
         # The segments whose words stand in the order in which they are saved.
@@ -83,18 +82,20 @@ class SavedForms:
             self._templates[segment] = template = _template(segment)
             if template is not None:
                 self._values(segment, template[1:], sites)
-        for part, shapes in section.parts.items():
-            in_order = self._is_part_in_order(part, shapes[0])
-            for shape in shapes:
-                if not in_order or not self._is_head_in_order(shape):
-                    self._suspect(shape.rules)
+        for bound, part in section.parts.items():
+            if not self._is_part_in_order(bound, part):
+                self._suspect(part.rules)
+        for bound, head in section.heads.items():
+            whole = head.rules[0].bound
+            if whole is not bound and self._head(bound) != whole.shape.head.words:
+                self._suspect(head.rules)
         self._spaced()
         for core in CORE:
             odd = self._facts.odd_words(self._facts.binder.memo(core.type))
-            for shape in section.shapes.values() if odd else ():
-                ref = getattr(shape.bound, core.ref)
+            for bound, head in section.heads.items() if odd else ():
+                ref = getattr(bound, core.ref)
                 if isinstance(ref, int):
-                    self._suspect([rule for rule in shape.rules if rule.line.values[ref] in odd])
+                    self._suspect([rule for rule in head.rules if rule.line.values[ref] in odd])
         self._quoted_names()
         for targets in section.bare_targets.values():
             use = targets[0].rule.target
@@ -104,55 +105,46 @@ class SavedForms:
     def _spaced(self) -> None:
         """Words with more than a blank between them."""
         numbers = self._facts.spaced
-        lines = [self._facts.line(number) for number in numbers]
-        shapes = {line.shape for line in lines if isinstance(line, RuleLine) and line.shape is not None}
-        for bound, shape in self._section.shapes.items() if shapes else ():
-            if bound.shape in shapes:
-                self._suspect([rule for rule in shape.rules if rule.line.number in numbers])
+        for part in self._section.parts.values() if numbers else ():
+            self._suspect([rule for rule in part.rules if rule.line.number in numbers])
 
     def _quoted_names(self) -> None:
         """Names of chains in quotes, which they never need."""
         section = self._section
-        chains = '-A "' in self._facts.document.source.text
-        jumps = bool(section.jumps) and section.quotes_jumps
-        for bound, shape in section.shapes.items() if chains or jumps else ():
-            for hole in (bound.chain, bound.jumps):
-                if isinstance(hole, int):
-                    self._suspect([rule for rule in shape.rules if rule.line.values[hole][:1] == '"'])
+        if '-A "' in self._facts.document.source.text:
+            self._suspect_quotes([(bound.chain, head) for bound, head in section.heads.items()])
+        if section.jumps and section.quotes_jumps:
+            self._suspect_quotes([(bound.jumps, part) for bound, part in section.parts.items()])
 
-    def _is_part_in_order(self, part: Bound, shape: ShapeFacts) -> bool:
-        """Are the words of a part those of a saved rule, in their order?  `shape` is one that has it."""
-        bound = shape.bound
-        if part.opaque or part.counters is not None or bound.command != "A":
+    def _suspect_quotes(self, places: list[tuple[Ref | None, PartFacts]]) -> None:
+        for at, part in places:
+            if isinstance(at, int):
+                self._suspect([rule for rule in part.rules if rule.line.values[at][:1] == '"'])
+
+    def _is_part_in_order(self, bound: Bound, part: PartFacts) -> bool:
+        """Are the words of a part those of a saved rule, in their order?"""
+        whole = part.rules[0].bound
+        if bound.opaque or bound.counters is not None or whole.command != "A":
             return False
         expected: tuple[Word, ...] = ()
-        if part is bound:
+        if bound is whole:
+            words = whole.shape.words
             expected = self._head(bound)
-        elif part.protocol or part.fragment:
-            expected = self._after_interfaces(part)
-        for placed in (*part.matches, part.target):
+        else:
+            words = whole.shape.tail.words
+            expected = self._after_interfaces(bound)
+        for placed in (*bound.matches, bound.target):
             if placed is not None:
                 template = self._templates[placed.segment]
                 if template is None:
                     return False
                 expected += template
-        if part.jumps is not None:
-            expected += _GOTO if part.goto else _JUMP
-        return expected == bound.shape.words[shape.words :]
-
-    def _is_head_in_order(self, shape: ShapeFacts) -> bool:
-        """The same for what stands before the part."""
-        earlier = shape.bound.earlier
-        if earlier is None:
-            return True
-        found = self._heads.get(earlier)
-        if found is None:
-            words = shape.bound.shape.words[: shape.words]
-            found = self._heads[earlier] = self._head(earlier) == words
-        return found
+        if bound.jumps is not None:
+            expected += _GOTO if bound.goto else _JUMP
+        return expected == words
 
     def _head(self, bound: Bound) -> tuple[Word, ...]:
-        """The words of a saved rule up to its first match."""
+        """The words of a saved rule up to its first match, or those of its head."""
         words: list[Word] = ["-A", None if isinstance(bound.chain, int) else bound.chain]
         for core in CORE:
             if getattr(bound, core.ref) is not None:
@@ -175,39 +167,37 @@ class SavedForms:
         if not _follows_piecewise(segment):
             self._whole_uses(segment, template)
             return
-        placed, shapes = sites[0]
+        placed, part = sites[0]
         unsaved = _UNSAVED.get(segment.cls.name)
         for hole in range(segment.holes):
-            memo = shapes[0].bound.memos[placed.holes[hole] + shapes[0].holes]
+            memo = part.bound.memos[placed.holes[hole]]
             if isinstance(memo, RawMemo):
                 self._texts(hole, memo.type, sites)
                 continue
             odd = self._facts.odd_words(memo)
             if unsaved:
                 odd = odd.union(self._facts.suspects(unsaved, memo, False))
-            for placed, shapes in sites if odd else ():
-                for shape in shapes:
-                    at = placed.holes[hole] + shape.holes
-                    self._suspect([rule for rule in shape.rules if rule.line.values[at] in odd])
+            for other, group in sites if odd else ():
+                at = other.holes[hole]
+                self._suspect([rule for rule in group.rules if rule.line.values[at] in odd])
 
     def _texts(self, hole: int, type_: Any, sites: list[Site]) -> None:
         """Of values that may be any text."""
         plain = re.compile(_AS_SAVED).match
-        for placed, shapes in sites:
-            for shape in shapes:
-                at = placed.holes[hole] + shape.holes
-                for rule in shape.rules:
-                    raw = rule.line.values[at]
-                    if not plain(raw) and type_.show(type_.parse(unquote(raw), rule.context)) != raw:
-                        self._suspects[id(rule)] = rule
+        for placed, part in sites:
+            at = placed.holes[hole]
+            for rule in part.rules:
+                raw = rule.line.values[at]
+                if not plain(raw) and type_.show(type_.parse(unquote(raw), rule.context)) != raw:
+                    self._suspects[id(rule)] = rule
 
     def _whole_uses(self, segment: Segment, template: tuple[Word, ...]) -> None:
         """Compare the uses of an extension as a whole, each distinct one once."""
         known: dict[Any, bool] = {}
-        for placed, shape, rule, _, words in self._section.uses(segment):
+        for placed, part, rule, _, words in self._section.uses(segment):
             odd = known.get(words)
             if odd is None:
-                use = self._facts.use(placed, shape, words)
+                use = self._facts.use(placed, part, words)
                 left = iter((words,) if isinstance(words, str) else words)
                 written = " ".join([next(left) if word is None else word for word in template])
                 odd = known[words] = written != use.text()

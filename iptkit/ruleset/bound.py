@@ -45,7 +45,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-Ref = int | str  # a word of a shape: the index of its hole, or the word itself
+# A word of a shape: the place of its value among the rule's, or the word itself.  A place may be counted from
+# the end, as that of the head's values is (see Shape).
+Ref = int | str
 
 RULE_COMMANDS = "ACDIR"
 _NAMES_RULE = {c: f"-{c}" for c in "ACDIRLSFZNXEP"}
@@ -291,14 +293,12 @@ class Placed(NamedTuple):
     key: Callable[[Any], Any]  # its values out of all the rule's
     word: int  # where its name stands
     named: bool  # False for a match its protocol brought
-    holes: tuple[int, ...]  # of the rule, in the order of the segment's
+    holes: tuple[int, ...]  # the places of its values, in the order of the segment's
 
 
-def moved(placed: Placed, holes: int, words: int) -> Placed:
-    """The same use, with so many holes and words before it."""
-    places = tuple([place + holes for place in placed.holes])
-    key = itemgetter(*places) if places else no_values
-    return Placed(placed.segment, key, placed.word + words, placed.named, places)
+def moved(placed: Placed, words: int) -> Placed:
+    """The same use, with so many words before it."""
+    return placed._replace(word=placed.word + words)
 
 
 class Later(Generic[T]):
@@ -354,7 +354,8 @@ class Bound:
     opaque: tuple[tuple[int, Opaque], ...] = ()  # (place among the matches, or -1 for the target)
     counters: tuple[Ref, Ref] | None = None
     memos: tuple[Memo | RawMemo, ...] = ()
-    reading: tuple[Placed, ...] = ()  # segments to read before the rule is known to be good
+    # Segments to read before the rule is known to be good; their words count from `offset`.
+    reading: tuple[Placed, ...] = ()
     lists: tuple[Ref, ...] = ()  # the refs of -s and -d, which may be lists
     hooked = False  # has a condition that iptables refuses in some built-in chains
     appends = False  # a good -A, with nothing that needs a second look, and refs that are holes
@@ -362,10 +363,11 @@ class Bound:
     # "help", "version", or "family" for a line the other family's tool would take
     ends = ""
 
-    # Set where the shape was put together from two parts: the bound later part, and
-    # how many holes and words stand before it.  The three below then follow from it.
-    later: tuple[Bound, int, int] | None = None
+    # Set where the shape was put together from head and tail: these two, bound, and how many words the head
+    # has.  What is `Later` then follows from them.
     earlier: Bound | None = None
+    later: Bound | None = None
+    offset = 0
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
@@ -373,18 +375,14 @@ class Bound:
     @Later
     def matches(self) -> tuple[Placed, ...]:
         """The matches, in the order written."""
-        if self.later is None:
-            return ()
-        part, holes, words = self.later
-        return tuple([moved(placed, holes, words) for placed in part.matches])
+        return () if self.later is None else tuple([moved(use, self.offset) for use in self.later.matches])
 
     @Later
     def target(self) -> Placed | None:
         """The target, where its options are in the shape."""
-        if self.later is None:
+        if self.later is None or self.later.target is None:
             return None
-        part, holes, words = self.later
-        return None if part.target is None else moved(part.target, holes, words)
+        return moved(self.later.target, self.offset)
 
     @Later
     def unseen(self) -> tuple[set[str], ...]:
@@ -396,8 +394,13 @@ class Bound:
         """Core option letter -> index of its word."""
         if self.later is None or self.earlier is None:
             return {}
-        part, _, words = self.later
-        return {**self.earlier.where, **{letter: at + words for letter, at in part.where.items()}}
+        moved_on = {letter: at + self.offset for letter, at in self.later.where.items()}
+        return {**self.earlier.where, **moved_on}
+
+    @property
+    def part(self) -> Bound:
+        """Who has the matches and the target, as many shapes share them: the tail, or all of it."""
+        return self.later or self
 
     def finish(self, matches: tuple[Placed, ...]) -> None:
         """Note the matches, and what follows from all that was read."""

@@ -23,12 +23,11 @@ from iptkit.ruleset.bound import (
     Placed,
     Segment,
     bind,
-    moved,
     no_values,
     options_by_name,
     required,
 )
-from iptkit.syntax.document import Shape
+from iptkit.syntax.document import Part, Shape
 
 if TYPE_CHECKING:
     from iptkit.ruleset.binding import Binder
@@ -39,14 +38,16 @@ _CONDITIONS = frozenset(
      "--out-interface", "--src", "--dst")
 )  # fmt: skip
 _STARTS = _CONDITIONS | {"-A", "-m", "-j", "-g", "--match", "--jump", "--goto"}
-_LEADING = frozenset(("!", "-s", "-d", "-i", "-o"))
 _HEAD_ATTRIBUTES = (
     "command", "chain", "source", "source_inverted", "destination", "destination_inverted", "in_interface",
     "in_inverted", "out_interface", "out_inverted", "lists", "hooked",
 )  # fmt: skip
-_TAIL_ATTRIBUTES = ("protocol", "protocol_inverted", "fragment", "fragment_inverted", "goto")
+_HEAD_REFS = ("chain", "source", "destination", "in_interface", "out_interface")
+_TAIL_ATTRIBUTES = (
+    "protocol", "protocol_inverted", "fragment", "fragment_inverted", "jump", "goto", "jumps", "reading",
+)  # fmt: skip
 _COMMAND = ("-A", None)
-_NO_SHAPE = Shape(())
+_NO_SHAPE = Shape.of(())
 # The attributes of a Bound that one piece sets, by the letter it is noted under.
 _ATTRIBUTES = {
     "s": ("source", "source_inverted"),
@@ -72,8 +73,8 @@ class _Piece(NamedTuple):
     free: bool  # the use reads alike whatever the protocol of the rule
 
 
-class _Part(NamedTuple):
-    """The first or second part of a shape, bound with holes and words counted from its own start."""
+class _BoundPart(NamedTuple):
+    """The head or tail of shapes, bound; its words count from its own start."""
 
     bound: Bound
     letters: frozenset[str]
@@ -87,71 +88,56 @@ class Composer:
         self._binder = binder
         self._pieces: dict[tuple[str | None, ...], _Piece | None] = {}
         self._segments: dict[tuple[int, int, bool, int, bool], Segment | None] = {}
-        self._parts: dict[tuple[str | None, ...], _Part | None] = {}
+        self._parts: dict[Part, _BoundPart | None] = {}
 
     def compose(self, shape: Shape) -> Bound | None:
         """The shape bound from pieces, or None where that is not plainly right.
 
-        The conditions that lead a rule and what follows them are composed
-        apart, since they are combined most freely; putting them together is
-        then all there is to do for most new shapes.
+        Head and tail are composed apart, since they are combined most freely;
+        putting them together is then all there is to do for most new shapes.
         """
-        words = shape.words
-        if words[:2] != _COMMAND:
-            return None
-        at = 2
-        for word in words[2:]:
-            if word is not None and word not in _LEADING:
-                break
-            at += 1
-        if words[at - 1 : at] == ("!",):
-            at -= 1  # it belongs to what follows
         parts = self._parts
-        first, second = words[:at], words[at:]
+        first, second = shape.head, shape.tail
         try:
             head = parts[first]
         except KeyError:
-            head = parts[first] = self._part(first, _HEAD_ATTRIBUTES)
+            head = parts[first] = self._head(first)
         if head is None:
             return None
         try:
             tail = parts[second]
         except KeyError:
-            tail = parts[second] = self._part(second, _TAIL_ATTRIBUTES)
+            tail = parts[second] = self._tail(second)
         if tail is None or not head.letters.isdisjoint(tail.letters):
             return None
-        return self._joined(shape, head, tail.bound, tail.attributes, at)
-
-    def _joined(self, shape: Shape, head: _Part, second: Bound, given: dict[str, Any], at: int) -> Bound:
         out = Bound(shape)
         attributes = out.__dict__
         attributes.update(head.attributes)
-        attributes.update(given)
-        memos = head.bound.memos
-        holes = len(memos)
-        attributes["memos"] = memos + second.memos
-        attributes["appends"] = head.bound.appends and second.appends
-        attributes["later"] = (second, holes, at)
-        if second.jump is not None:
-            jump = second.jump
-            attributes["jump"] = jump + holes if jump.__class__ is int else jump
-            if second.jumps is not None:
-                attributes["jumps"] = attributes["jump"]
-        if second.reading:
-            attributes["reading"] = tuple([moved(placed, holes, at) for placed in second.reading])
+        attributes.update(tail.attributes)
+        attributes["memos"] = tail.bound.memos + head.bound.memos
+        attributes["appends"] = head.bound.appends and tail.bound.appends
         return out
 
-    def _part(self, words: tuple[str | None, ...], names: tuple[str, ...]) -> _Part | None:
-        """One part of a shape; `names` are the attributes a whole takes from it."""
-        bound = self._compose(words)
-        # Addresses and interfaces that stand behind other options are left to the plain binder.
-        if bound is None or (names is _TAIL_ATTRIBUTES and (bound.lists or bound.hooked)):
+    def _head(self, part: Part) -> _BoundPart | None:
+        bound = self._compose(part.words) if part.words else None
+        if bound is None:
             return None
-        given = vars(bound)
-        attributes = {name: given[name] for name in names if name in given}
-        if names is _HEAD_ATTRIBUTES:
-            attributes["earlier"] = bound
-        return _Part(bound, frozenset(bound.where), attributes)
+        # Its values stand at the end of a rule's.
+        for name in _HEAD_REFS:
+            ref = getattr(bound, name)
+            if ref.__class__ is int:
+                setattr(bound, name, ref - part.holes)
+        bound.lists = tuple([ref for ref in (bound.source, bound.destination) if ref is not None])
+        attributes = {"earlier": bound, "offset": len(part.words), **_taken(bound, _HEAD_ATTRIBUTES)}
+        return _BoundPart(bound, frozenset(bound.where), attributes)
+
+    def _tail(self, part: Part) -> _BoundPart | None:
+        bound = self._compose(part.words)
+        # Addresses and interfaces that stand behind other options are left to the plain binder.
+        if bound is None or bound.lists or bound.hooked:
+            return None
+        attributes = {"later": bound, **_taken(bound, _TAIL_ATTRIBUTES)}
+        return _BoundPart(bound, frozenset(bound.where), attributes)
 
     def _compose(self, words: tuple[str | None, ...]) -> Bound | None:
         """Words bound from pieces: those of a rule, or from some option of a rule on."""
@@ -281,7 +267,7 @@ class Composer:
         """Bind one run of words by itself, after a bare -A."""
         before: tuple[str | None, ...] = () if run[0] == "-A" else ("-A", None)
         skip = len(before) // 2
-        bound = bind(self._binder, Shape(before + run))
+        bound = bind(self._binder, Shape(Part(()), Part(before + run)))
         # Requirements are looked at again in the whole rule, where the protocol is known.
         needs = [f for f in bound.faults if f.code not in ("IPT120", "IPT133")]
         if needs or bound.ends or bound.opaque or bound.command != "A" or bound.counters or bound.verbose:
@@ -315,6 +301,12 @@ class Composer:
                 and not bound.faults
             )
         return _Piece(len(run), bound.memos[skip:], letter, value, beside, use, not bound.matches, free)
+
+
+def _taken(bound: Bound, names: tuple[str, ...]) -> dict[str, Any]:
+    """Those attributes of a part that are set."""
+    given = vars(bound)
+    return {name: given[name] for name in names if name in given}
 
 
 def _ends(words: tuple[str | None, ...]) -> list[int]:

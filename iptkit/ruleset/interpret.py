@@ -689,10 +689,11 @@ class _Interpreter:
             try:
                 placed.segment.use(placed.key(made), self.binder.context)
             except SegmentFault as error:
-                faults.append(_fault_of(placed, error))
+                faults.append(_fault_of(placed, bound.offset, error))
             except ValueError as error:
                 code = getattr(error, "code", "") or "IPT129"
-                faults.append(Fault(code, str(error), placed.word, getattr(error, "hint", "")))
+                word = placed.word + bound.offset
+                faults.append(Fault(code, str(error), word, getattr(error, "hint", "")))
         return made, faults
 
     def _run_command(self, line: RuleLine, bound: Bound, values: tuple[Any, ...]) -> None:
@@ -1037,12 +1038,13 @@ class _Interpreter:
                 chain.counters = NO_COUNTERS
 
 
-def _fault_of(placed: Placed, error: SegmentFault) -> Fault:
+def _fault_of(placed: Placed, offset: int, error: SegmentFault) -> Fault:
+    """A segment's fault; `offset` words stand before those that `placed` counts."""
     problem = error.problem
-    word = placed.word
+    word = placed.word + offset
     for option, refs, _, at in placed.segment.fields:
         if option.field == problem.field:
-            word = placed.word + at + (1 if refs else 0)
+            word += at + (1 if refs else 0)
             break
     return Fault(problem.code, problem.message, word, problem.hint, 2, problem.backends)
 

@@ -16,23 +16,71 @@ if TYPE_CHECKING:
     from iptkit.text.source import Source
 
 
-class Shape:
-    """The words of a rule line with its values taken out.
+class Part:
+    """A run of words that shapes share; None stands for a value."""
 
-    `words` holds None where a value stood.  A word that
-    begins with `-` or `!`, or that may name a match, protocol or target with
-    options, is never taken out, so the shape alone decides how a rule reads.
-    """
-
-    __slots__ = ("words",)
+    __slots__ = ("holes", "words")
 
     def __init__(self, words: tuple[str | None, ...]) -> None:
         self.words = words
+        self.holes = words.count(None)
+
+
+class Shape:
+    """The words of a rule line with its values taken out.
+
+    A word that begins with `-` or `!`, or that may name a match, protocol or
+    target with options, is never taken out, so the shape alone decides how a
+    rule reads.
+
+    It is in two parts.  `head` has the -A and the addresses and interfaces
+    that follow it, `tail` the rest; of lines that do not begin with -A the
+    head is empty.  The two are combined most freely: there may be thousands
+    of combinations of a few dozen heads.  So that a part always finds its
+    values in the same places, those of the tail come first in a line's
+    values, and those of the head stand behind them.
+    """
+
+    __slots__ = ("head", "tail")
+
+    def __init__(self, head: Part, tail: Part) -> None:
+        self.head = head
+        self.tail = tail
+
+    @classmethod
+    def of(cls, words: tuple[str | None, ...]) -> Shape:
+        """The shape of these words, by itself."""
+        at = head_end(words)
+        return cls(Part(words[:at]), Part(words[at:]))
+
+    @property
+    def words(self) -> tuple[str | None, ...]:
+        """The words as they stand, None where a value stood."""
+        return self.head.words + self.tail.words
 
     @property
     def holes(self) -> tuple[int, ...]:
-        """Where the values stood."""
-        return tuple([i for i, w in enumerate(self.words) if w is None])
+        """Which words the values stood for, in the order of a line's values."""
+        places = [i for i, w in enumerate(self.words) if w is None]
+        return tuple(places[self.head.holes :] + places[: self.head.holes])
+
+
+HEAD_OPTIONS = ("-s", "-d", "-i", "-o")
+
+
+def head_end(words: tuple[str | None, ...]) -> int:
+    """How many words belong to the head of a shape."""
+    if words[:2] != ("-A", None):
+        return 0
+    at = 2
+    while True:
+        option = at + (words[at : at + 1] == ("!",))
+        if words[option : option + 1] + words[option + 1 : option + 2] not in _HEAD_PAIRS:
+            return at
+        at = option + 2
+
+
+_HEAD_PAIRS = frozenset((option, None) for option in HEAD_OPTIONS)
 
 
 class BlankLine:
@@ -87,8 +135,9 @@ class RuleLine(BlankLine):
     """A line of words.
 
     `counters` are those before it, as written.  `values` are raw words, quotes
-    and all, in the order of the shape's holes.  `shape` is None when the line
-    could not be cut into words; `fault` then says why (else None).
+    and all, in the order of the shape's holes: those of its tail, then those
+    of its head.  `shape` is None when the line could not be cut into words;
+    `fault` then says why (else None).
     """
 
     __slots__ = ("counters", "fault", "shape", "values")
@@ -109,6 +158,14 @@ class RuleLine(BlankLine):
         self.shape = shape
         self.values = values
         self.fault = fault
+
+    def written_values(self) -> list[str]:
+        """The values in the order in which they stand in the line."""
+        values = self.values
+        if self.shape is None:
+            return values
+        at = len(values) - self.shape.head.holes
+        return values[at:] + values[:at]
 
 
 Line: TypeAlias = BlankLine | CommentLine | TableLine | ChainLine | CommitLine | RuleLine

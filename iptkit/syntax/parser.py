@@ -12,17 +12,20 @@ from __future__ import annotations
 
 import gc
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from iptkit.syntax.document import (
+    HEAD_OPTIONS,
     BlankLine,
     ChainLine,
     CommentLine,
     CommitLine,
     Document,
+    Part,
     RuleLine,
     Shape,
     TableLine,
+    head_end,
 )
 from iptkit.syntax.grammar import memo
 from iptkit.syntax.words import (
@@ -38,6 +41,8 @@ from iptkit.syntax.words import (
 from iptkit.text.source import Source
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from iptkit.syntax.document import Line
 
 # A value is a word that begins neither an option nor a negation, does not name
@@ -61,9 +66,12 @@ class Parser:
     """Parses documents and remembers the shapes it met, for any number of files."""
 
     def __init__(self) -> None:
-        self._by_key: dict[tuple[str, ...], Shape | None] = {}
-        self._by_words: dict[tuple[str | None, ...], Shape] = {}
-        self._pieces: dict[str, _Piece] = {}
+        # What stands between the values of a plain line -> its shape, and how many values are of the head.
+        self._by_key: dict[tuple[str, ...], tuple[Shape, int] | None] = {}
+        self._heads: dict[tuple[str, ...], Part] = {}
+        self._tails: dict[tuple[str, ...], Part | None] = {}
+        self._parts: dict[tuple[str | None, ...], Part] = {}
+        self._shapes: dict[tuple[Part, Part], Shape] = {}
         self._kinds = memo().kinds
 
     def parse(self, source: Source) -> Document:
@@ -122,13 +130,14 @@ class Parser:
             parts = split(body)
             key = tuple(parts[::2])
             try:
-                shape = known[key]
+                known_shape = known[key]
             except KeyError:
-                shape = self._new_key(key)
-            if shape is None:
+                known_shape = self._new_key(key)
+            if known_shape is None:
                 add(self._slow(number, raw, not joined or number < len(raws)))
             else:
-                add(RuleLine(number, raw, counters, shape, parts[1::2]))
+                shape, cut = known_shape
+                add(RuleLine(number, raw, counters, shape, parts[cut::2] + parts[1:cut:2]))
         return Document(source, lines, frozenset(joined))
 
     def _parse_cut(self, source: Source, raws: list[str]) -> Document:
@@ -156,29 +165,49 @@ class Parser:
             return CommitLine(number, raw)
         return self._slow(number, raw, ended)
 
-    def _new_key(self, key: tuple[str, ...]) -> Shape | None:
-        """The shape of a plain line's key, or None when such lines are not plain."""
-        words: list[str | None] = []
-        pieces = self._pieces
-        last = len(key) - 1
-        for at, literal in enumerate(key):
-            piece = pieces.get(literal)
-            if piece is None:
-                piece = pieces[literal] = _piece(literal)
-            if piece.odd or (piece.decides and at != last):
-                self._by_key[key] = None
-                return None
-            words += piece.words
-            if at != last:
-                words.append(None)
-        shape = self._shape(tuple(words)) if len(words) <= ARGUMENT_LIMIT - 4 else None
-        self._by_key[key] = shape
-        return shape
+    def _new_key(self, key: tuple[str, ...]) -> tuple[Shape, int] | None:
+        """The shape of a plain line's key, and where its tail's values begin; None if it is not plain."""
+        count = 0
+        if key[0].rstrip(" ") == "-A" and len(key) > 1:
+            count = 1
+            last = len(key) - 1
+            while count < last and _is_of_head(key[count]):
+                count += 1
+        try:
+            head = self._heads[key[:count]]
+        except KeyError:
+            head = self._heads[key[:count]] = self._part(tuple(_words(key[:count])))
+        rest = key[count:]
+        try:
+            tail = self._tails[rest]
+        except KeyError:
+            tail = self._tails[rest] = self._new_tail(rest)
+        found = None
+        if tail is not None and len(head.words) + len(tail.words) <= ARGUMENT_LIMIT - 4:
+            found = self._shape(head, tail), 2 * count + 1
+        self._by_key[key] = found
+        return found
 
-    def _shape(self, words: tuple[str | None, ...]) -> Shape:
-        shape = self._by_words.get(words)
+    def _new_tail(self, key: tuple[str, ...]) -> Part | None:
+        if any('"' in literal for literal in key):
+            return None
+        for literal in key[:-1]:
+            before = _BLANKS.split(literal)[-1]
+            # After -j and -g a value may follow: it is the name of a chain, or of a target without options.
+            if before not in ("-j", "-g") and _DECIDES.match(before):
+                return None
+        return self._part(tuple(_words(key))[:-1])
+
+    def _part(self, words: tuple[str | None, ...]) -> Part:
+        part = self._parts.get(words)
+        if part is None:
+            part = self._parts[words] = Part(words)
+        return part
+
+    def _shape(self, head: Part, tail: Part) -> Shape:
+        shape = self._shapes.get((head, tail))
         if shape is None:
-            shape = self._by_words[words] = Shape(words)
+            shape = self._shapes[head, tail] = Shape(head, tail)
         return shape
 
     def _slow(self, number: int, raw: str, ended: bool) -> RuleLine:
@@ -206,23 +235,28 @@ class Parser:
                 written = text[word.start : word.end]
                 values.append(written if word.quoted or '"' not in written else _quote(word.text))
             before = word.text
-        return RuleLine(number, raw, counters, self._shape(tuple(shaped)), values)
+        at = head_end(tuple(shaped))
+        head, tail = self._part(tuple(shaped[:at])), self._part(tuple(shaped[at:]))
+        shape = self._shape(head, tail)
+        return RuleLine(number, raw, counters, shape, values[head.holes :] + values[: head.holes])
 
 
-class _Piece(NamedTuple):
-    """What stands between two values of a plain line."""
-
-    words: tuple[str, ...]
-    odd: bool  # has a quote in it, so the line is not plain
-    decides: bool  # a value that follows would decide how the line reads
+# What stands before the values of a head.
+_HEAD_LITERALS = frozenset([f"{bang} {option}" for option in HEAD_OPTIONS for bang in ("", " !")])
 
 
-def _piece(literal: str) -> _Piece:
-    words = tuple(w for w in _BLANKS.split(literal) if w)
-    last = words[-1] if words else ""
-    # After -j and -g a value may follow: it is the name of a chain, or of a target without options.
-    decides = last not in ("-j", "-g") and _DECIDES.match(last) is not None
-    return _Piece(words, '"' in literal, decides)
+def _is_of_head(literal: str) -> bool:
+    if literal in _HEAD_LITERALS:
+        return True
+    blanks = literal[-1:] == " " or "  " in literal
+    return blanks and " " + " ".join(filter(None, literal.split(" "))) in _HEAD_LITERALS
+
+
+def _words(key: tuple[str, ...]) -> Iterator[str | None]:
+    """The words of a key, each of its literals followed by a value."""
+    for literal in key:
+        yield from filter(None, _BLANKS.split(literal))
+        yield None
 
 
 def _quote(text: str) -> str:
@@ -250,7 +284,7 @@ def words_of(line: RuleLine) -> list[str]:
     """The words of a rule line as the binder sees them; [] when it could not be cut."""
     if line.shape is None:
         return []
-    values = iter(line.values)
+    values = iter(line.written_values())
     return [unquote(next(values)) if w is None else w for w in line.shape.words]
 
 

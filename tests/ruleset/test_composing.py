@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iptkit.ruleset.binding import Binder
-from iptkit.ruleset.bound import Bound, Placed, bind
+from iptkit.ruleset.bound import Bound, Placed, bind, moved
 from iptkit.ruleset.composing import Composer
 from iptkit.syntax.document import RuleLine, Shape
 from iptkit.syntax.parser import Parser
@@ -19,7 +19,9 @@ from iptkit.text.source import Source
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "corpus"
 BINDERS = {4: Binder(4), 6: Binder(6)}
 
-HOW = ("finish", "earlier", "later")  # how it came about, not what it says
+HOW = ("finish", "earlier", "later", "offset", "part")  # how it came about, not what it says
+
+REFS = ("chain", "source", "destination", "in_interface", "out_interface", "jump", "jumps")
 
 # Words that make sense together often enough, and not always.
 RUNS = st.sampled_from(
@@ -80,15 +82,22 @@ def seen(bound: Bound) -> dict[str, Any]:
         fields = [(option.field, *rest) for option, *rest in segment.fields]
         return segment.cls, fields, segment.rule, use.word, use.named, use.holes
 
+    count = len(bound.memos)
+    offsets = {"reading": bound.offset}
+
     out = {}
     for name in (n for n in sorted({*dir(Bound), *vars(bound)}) if not n.startswith("__") and n not in HOW):
         value = getattr(bound, name)
         if name in ("matches", "reading"):
-            value = [placed(use) for use in value]
+            value = [placed(moved(use, offsets.get(name, 0))) for use in value]
         elif name == "target" and value is not None:
             value = placed(value)
         elif name == "memos":
             value = [id(memo) for memo in value]
+        elif name == "lists":
+            value = [ref % count for ref in value]
+        elif value.__class__ is int and name in REFS:
+            value %= count  # a place may be counted from the end
         out[name] = value
     return out
 
@@ -97,7 +106,7 @@ def seen(bound: Bound) -> dict[str, Any]:
 @given(st.lists(RUNS, max_size=7), st.sampled_from([4, 6]))
 def test_any_shape(runs: list[tuple[str | None, ...]], family: int) -> None:
     binder = BINDERS[family]
-    shape = Shape(("-A", None, *(word for run in runs for word in run)))
+    shape = Shape.of(("-A", None, *(word for run in runs for word in run)))
     composed = Composer(binder).compose(shape)
     if composed is not None:
         assert seen(composed) == seen(bind(binder, shape))
@@ -105,7 +114,7 @@ def test_any_shape(runs: list[tuple[str | None, ...]], family: int) -> None:
 
 def test_common_shapes_are_composed() -> None:
     composer = Composer(BINDERS[4])
-    shape = Shape(("-A", None, "-s", None, "-p", "tcp", "-m", "tcp", "--dport", None, "-j", None))
+    shape = Shape.of(("-A", None, "-s", None, "-p", "tcp", "-m", "tcp", "--dport", None, "-j", None))
     assert composer.compose(shape) is not None
 
 

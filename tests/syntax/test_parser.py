@@ -105,7 +105,25 @@ def test_shapes_are_shared_and_hold_no_values() -> None:
     assert isinstance(first, RuleLine)
     assert isinstance(second, RuleLine)
     assert first.shape is second.shape
-    assert first.values == ["a", "10.0.0.1", "22", "x"]
+    assert first.values == ["22", "x", "a", "10.0.0.1"]
+    assert first.written_values() == ["a", "10.0.0.1", "22", "x"]
+
+
+def test_shapes_share_their_parts() -> None:
+    parsed = document(
+        "-A a -s 1.1.1.1 -i b -j x\n-A a  -s  1.1.1.1 -i b -p tcp -j x\n"
+        "-A a -d 1.1.1.1 -j x\n-N a\n-A a ! -s x\n"
+    )
+    shapes = [line.shape for line in parsed.lines if isinstance(line, RuleLine) and line.shape is not None]
+    assert shapes[0].head is shapes[1].head
+    assert shapes[0].tail is shapes[2].tail
+    assert [shape.head.words for shape in shapes[2:]] == [
+        ("-A", None, "-d", None),
+        (),
+        ("-A", None, "!", "-s", None),
+    ]
+    assert [shape.tail.words for shape in shapes[2:]] == [("-j", None), ("-N", None), ()]
+    assert [shape.holes for shape in shapes[2:]] == [(5, 1, 3), (1,), (1, 4)]
 
 
 def test_what_decides_how_a_line_reads_stays_in_the_shape() -> None:

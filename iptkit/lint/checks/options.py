@@ -152,10 +152,10 @@ class GluedOption(SectionCheck, code="IPT140"):
     """
 
     def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
-        for flag, shape, word, at in section.literals:
+        for flag, part, word, at in section.literals:
             # Of the word `-ieth0` the binder says that it stands behind the option, as iptables does.
-            if flag in ("-i", "-o") and shape.bound.shape.words[at - 1] == word:
-                for line in shape.lines():
+            if flag in ("-i", "-o") and part.bound.shape.words[at - 1] == word:
+                for line, _ in part.lines():
                     yield self.found(
                         word_of(line, at - 1),
                         f'this is an interface called "{word}"',

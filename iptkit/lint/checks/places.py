@@ -90,10 +90,10 @@ class InterfaceDirection(SectionCheck, code="IPT113"):
                 (never if builtin in without else somewhere).update(chains)
             never -= somewhere
             never.difference_update(section.builtins)
-            for bound, shape in section.shapes.items() if never else ():
+            for bound, head in section.heads.items() if never else ():
                 if getattr(bound, core.ref) is not None:
                     inverted = getattr(bound, core.inverted)
-                    for rule, chain in zip(shape.rules, shape.chains, strict=True):
+                    for rule, chain in zip(head.rules, head.chains, strict=True):
                         if chain.name in never:
                             yield self._finding(section, rule, chain.name, core.flag, inverted)
 

@@ -32,9 +32,9 @@ class NoTarget(SectionCheck, code="IPT220"):
 
     def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
         message = "this rule has no target: it only counts"
-        for bound, shape in section.shapes.items():
+        for bound, part in section.parts.items():
             if bound.jump is None and not bound.opaque and not _acts(bound):
-                for line in shape.lines():
+                for line, _ in part.lines():
                     yield self.found(whole(line), message, "-j and a target")
 
 
