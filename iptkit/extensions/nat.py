@@ -8,6 +8,7 @@ import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from iptkit.extensions.spec import Problem, Target
+from iptkit.extensions.world import NatRange
 from iptkit.values.addresses import (
     HostName,
     parse_address4,
@@ -303,3 +304,16 @@ class Translation(Target):
                 "IPT120",
                 "put -p (tcp, udp, sctp, dccp) before it",
             )
+
+    def nat_range(self) -> NatRange:
+        """The range as the kernel is told it; the addresses of MASQUERADE and REDIRECT are added later."""
+        value: Any = getattr(self, self.range_field)
+        addresses, ports = value if isinstance(value, Range) else (None, value)
+        return NatRange(
+            addresses,
+            None if ports is None else (ports.low, ports.high),
+            None if ports is None else ports.base,
+            bool(getattr(self, "random", None)),
+            bool(getattr(self, "random_fully", None)),
+            bool(getattr(self, "persistent", None)),
+        )

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.labels import Label
 from iptkit.extensions.spec import Flag, Given, Option, Place, Problem, Target
+from iptkit.extensions.world import Template
 from iptkit.values.faults import BadValue
 from iptkit.values.names import protocol_name
 from iptkit.values.numbers import UINT16_MAX, parse_uint
+from iptkit.values.packet import CT_UNTRACKED
 from iptkit.values.wording import did_you_mean, quote
 
 if TYPE_CHECKING:
@@ -20,7 +22,9 @@ if TYPE_CHECKING:
     from typing import Self
 
     from iptkit.extensions.spec import RuleFacts
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context, Family
+    from iptkit.values.packet import Packet
 
 # IPCT_* and IPEXP_*, as far as iptables has names for them
 CT_EVENTS = {
@@ -189,6 +193,29 @@ class Ct(Target, name="CT"):
         given[field] = "mark" if flags & _ZONE_MARK else zone or None
         return cls.of(**given)
 
+    def act(self, packet: Packet, world: World) -> str | None:
+        # xt_ct_target, net/netfilter/xt_CT.c
+        if packet.connection is None and packet.ctinfo != CT_UNTRACKED:
+            world.attach_template(packet, None if self.notrack else self._template())
+        return None
+
+    def _template(self) -> Template:
+        zone: int | str = 0
+        directions = 3
+        for field, bits in (("zone", 3), ("zone_orig", 1), ("zone_reply", 2)):
+            found = getattr(self, field)
+            if found is not None:
+                zone, directions = found, bits
+        return Template(
+            self.helper or "",
+            self.timeout or "",
+            0 if isinstance(zone, str) else zone,
+            directions,
+            isinstance(zone, str),
+            self.ctevents or 0,
+            self.expevents or 0,
+        )
+
 
 class Notrack(Target, name="NOTRACK"):
     """Exempt a packet from connection tracking: the older form of `-j CT --notrack`.
@@ -210,6 +237,11 @@ class Notrack(Target, name="NOTRACK"):
         if not _unpack(payload)[0] & _NOTRACK_ALIAS:
             raise BadValue("NOTRACK: made by -j CT")
         return cls.of()
+
+    def act(self, packet: Packet, world: World) -> str | None:
+        if packet.connection is None and packet.ctinfo != CT_UNTRACKED:
+            world.attach_template(packet, None)
+        return None
 
 
 def _unpack(payload: bytes) -> tuple[Any, ...]:

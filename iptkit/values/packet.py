@@ -301,6 +301,15 @@ class Packet:
             self.data[7] = ttl
         self.ttl = ttl
 
+    def set_length(self, length: int) -> None:
+        """Rewrite the length in the IP header, after bytes were put into the packet or taken out by hand."""
+        if self.family == 4:
+            self._update(2, self.length, length)
+            self.data[2:4] = length.to_bytes(2, "big")
+        else:
+            self.data[4:6] = (length - 40).to_bytes(2, "big")
+        self.length = length
+
     def set_tos(self, tos: int) -> None:
         """Rewrite TOS or traffic class, all eight bits."""
         if self.family == 4:

@@ -10,7 +10,9 @@ from iptkit.values.faults import BadValue
 from iptkit.values.wording import quote
 
 if TYPE_CHECKING:
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context
+    from iptkit.values.packet import Packet
 
 TYPES = {"accept": 0, "drop": 1, "reject": 2}  # XT_AUDIT_TYPE_*
 
@@ -42,6 +44,9 @@ class Audit(Target, name="AUDIT"):
     # struct xt_audit_info, linux/netfilter/xt_AUDIT.h
     layout = Layout(Choice("type", "B", TYPES))
     example = "-j AUDIT --type drop"
+
+    def act(self, packet: Packet, world: World) -> str | None:
+        return None  # The audit log is nothing a packet sees.
 
 
 EXTENSIONS: tuple[Any, ...] = (Audit,)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.layout import Bits, Layout
 from iptkit.extensions.spec import Flag, Place, Target
+
+if TYPE_CHECKING:
+    from iptkit.extensions.world import World
+    from iptkit.values.packet import Packet
 
 
 class Checksum(Target, name="CHECKSUM"):
@@ -20,6 +24,9 @@ class Checksum(Target, name="CHECKSUM"):
     # struct xt_CHECKSUM_info, linux/netfilter/xt_CHECKSUM.h
     layout = Layout(Bits("B", given={1: "checksum_fill"}))
     example = "-o virbr0 -p udp --dport 68 -j CHECKSUM --checksum-fill"
+
+    def act(self, packet: Packet, world: World) -> str | None:
+        return None  # What is injected has its checksums: only those left to the hardware are filled in.
 
 
 EXTENSIONS: tuple[Any, ...] = (Checksum,)

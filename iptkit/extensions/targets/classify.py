@@ -12,7 +12,9 @@ from iptkit.values.numbers import UINT16_MAX
 from iptkit.values.wording import quote
 
 if TYPE_CHECKING:
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context
+    from iptkit.values.packet import Packet
 
 
 class ClassNumber:
@@ -59,6 +61,10 @@ class Classify(Target, name="CLASSIFY"):
     # struct xt_classify_target_info, linux/netfilter/xt_CLASSIFY.h
     layout = Layout(Number("set_class", "I", always=True))
     example = "-o eth0 -p tcp --dport 22 -j CLASSIFY --set-class 1:10"
+
+    def act(self, packet: Packet, world: World) -> str | None:
+        packet.priority = self.set_class or 0
+        return None
 
 
 EXTENSIONS: tuple[Any, ...] = (Classify,)

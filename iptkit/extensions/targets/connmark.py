@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from typing import Self
 
     from iptkit.extensions.spec import RuleFacts
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context, Family
+    from iptkit.values.packet import Packet
 
 _ACTIONS = (*SETTERS, "save_mark", "restore_mark")
 # struct xt_connmark_tginfo2, linux/netfilter/xt_connmark.h:
@@ -144,6 +146,28 @@ class Connmark(Target, name="CONNMARK"):
         if bits:
             given["left_shift_mark" if direction == _LEFT else "right_shift_mark"] = bits
         return cls.of(**given)
+
+    def act(self, packet: Packet, world: World) -> str | None:
+        # connmark_tg_shift, net/netfilter/xt_connmark.c
+        connection = packet.connection
+        if connection is None:
+            return None
+        if self.set_xmark is not None:
+            value, mask = self.set_xmark
+            connection.mark = self._shifted(connection.mark & ~mask ^ value)
+            return None
+        nfmask = UINT32_MAX if self.nfmask is None else self.nfmask
+        ctmask = UINT32_MAX if self.ctmask is None else self.ctmask
+        if self.save_mark:
+            connection.mark = connection.mark & ~ctmask ^ self._shifted(packet.mark & nfmask)
+        else:
+            packet.mark = packet.mark & ~nfmask ^ self._shifted(connection.mark & ctmask)
+        return None
+
+    def _shifted(self, mark: int) -> int:
+        if self.right_shift_mark:
+            return mark >> self.right_shift_mark
+        return mark << (self.left_shift_mark or 0) & UINT32_MAX
 
 
 EXTENSIONS: tuple[Any, ...] = (Connmark,)

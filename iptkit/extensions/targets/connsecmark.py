@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.layout import GivenAs, Layout
 from iptkit.extensions.spec import Flag, Place, Target
+
+if TYPE_CHECKING:
+    from iptkit.extensions.world import World
+    from iptkit.values.packet import Packet
 
 
 class Connsecmark(Target, name="CONNSECMARK"):
@@ -22,6 +26,17 @@ class Connsecmark(Target, name="CONNSECMARK"):
     # struct xt_connsecmark_target_info, linux/netfilter/xt_CONNSECMARK.h
     layout = Layout(GivenAs("B", {1: "save_mark", 2: "restore_mark"}))
     example = "-j CONNSECMARK --save"
+
+    def act(self, packet: Packet, world: World) -> str | None:
+        connection = packet.connection
+        if connection is None:
+            return None
+        if self.save_mark:
+            if packet.secmark and not connection.secmark:
+                connection.secmark = packet.secmark
+        elif not packet.secmark:
+            packet.secmark = connection.secmark
+        return None
 
 
 EXTENSIONS: tuple[Any, ...] = (Connsecmark,)

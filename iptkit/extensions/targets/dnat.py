@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.layout import Layout
 from iptkit.extensions.nat import RangeStruct, RangeValue, Translation
 from iptkit.extensions.spec import Flag, Option, Place
+
+if TYPE_CHECKING:
+    from iptkit.extensions.world import World
+    from iptkit.values.packet import Packet
 
 _FLAGS = ("random", "persistent")
 
@@ -16,6 +20,9 @@ class _Dnat(Translation):
     range_field = "to_destination"
     revision = 2
     layout = Layout(RangeStruct("range2", "to_destination", _FLAGS, whole=True))
+
+    def act(self, packet: Packet, world: World) -> str | None:
+        return world.nat(packet, self.nat_range(), "DNAT")
 
 
 class Dnat4(_Dnat, name="DNAT", families=(4,)):

@@ -11,7 +11,9 @@ from iptkit.extensions.spec import Option, Place, Target
 
 if TYPE_CHECKING:
     from iptkit.extensions.spec import Given
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context
+    from iptkit.values.packet import Packet
 
 
 class Dscp(Target, name="DSCP"):
@@ -35,6 +37,12 @@ class Dscp(Target, name="DSCP"):
     @classmethod
     def settle(cls, given: dict[str, Given], context: Context) -> dict[str, Given]:
         return settle_class(given, "set_dscp", "set_dscp_class")
+
+    def act(self, packet: Packet, world: World) -> str | None:
+        code = self.set_dscp or 0
+        if packet.tos >> 2 != code:
+            packet.set_tos(packet.tos & 3 | code << 2)
+        return None
 
 
 EXTENSIONS: tuple[Any, ...] = (Dscp,)

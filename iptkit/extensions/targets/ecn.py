@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.numbers import UInt
 from iptkit.extensions.spec import Flag, Given, Option, Place, Problem, Target
+from iptkit.extensions.world import DROP
 from iptkit.values.faults import BadValue
+from iptkit.values.packet import CWR, ECE, TCP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Self
 
     from iptkit.extensions.spec import RuleFacts
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context, Family
+    from iptkit.values.packet import Packet
 
 # struct ipt_ECN_info, linux/netfilter_ipv4/ipt_ECN.h: what to set, the IP codepoint, the TCP bits
 _INFO = struct.Struct("=BBB")
@@ -89,6 +93,24 @@ class Ecn(Target, name="ECN", families=(4,)):
             "ecn_ip_ect": codepoint,
         }
         return cls.of(**{field: values[field] for field, bit in _BITS.items() if operation & bit})
+
+    def act(self, packet: Packet, world: World) -> str | None:
+        # ecn_tg, net/ipv4/netfilter/ipt_ECN.c
+        ect = self.ecn_ip_ect
+        if ect is not None and packet.tos & 3 != ect:
+            packet.set_tos(packet.tos & ~3 | ect)
+        if (self.ecn_tcp_ece is None and self.ecn_tcp_cwr is None) or packet.proto != TCP:
+            return None
+        if len(packet.data) < packet.l4 + 20:
+            return DROP
+        at = packet.l4 + 12
+        flags = packet.data[at + 1]
+        for wanted, bit in ((self.ecn_tcp_ece, ECE), (self.ecn_tcp_cwr, CWR)):
+            if wanted is not None:
+                flags = flags | bit if wanted else flags & ~bit
+        if flags != packet.data[at + 1]:
+            packet.set_upper_word(12, packet.data[at] << 8 | flags)
+        return None
 
 
 EXTENSIONS: tuple[Any, ...] = (Ecn,)

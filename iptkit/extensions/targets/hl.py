@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.layout import GivenAs, Layout, Shared
 from iptkit.extensions.numbers import UInt
 from iptkit.extensions.spec import Option, Place, Target
 from iptkit.values.numbers import UINT8_MAX
+
+if TYPE_CHECKING:
+    from iptkit.extensions.world import World
+    from iptkit.values.packet import Packet
 
 
 class Hl(Target, name="HL", families=(6,)):
@@ -31,6 +35,15 @@ class Hl(Target, name="HL", families=(6,)):
     # struct ip6t_HL_info, linux/netfilter_ipv6/ip6t_HL.h
     layout = Layout(GivenAs("B", {0: "hl_set", 1: "hl_inc", 2: "hl_dec"}), Shared("B", at_least_one))
     example = "-j HL --hl-set 64"
+
+    def act(self, packet: Packet, world: World) -> str | None:
+        if self.hl_set is not None:
+            hops = self.hl_set
+        else:
+            hops = min(max(packet.ttl + (self.hl_inc or 0) - (self.hl_dec or 0), 0), UINT8_MAX)
+        if hops != packet.ttl:
+            packet.set_ttl(hops)
+        return None
 
 
 EXTENSIONS: tuple[Any, ...] = (Hl,)

@@ -12,6 +12,9 @@ from iptkit.extensions.spec import Flag, Option, Problem, RuleFacts, Target
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from iptkit.extensions.world import World
+    from iptkit.values.packet import Packet
+
 _LIMIT = 2147483  # INT_MAX / 1000, net/netfilter/xt_IDLETIMER.c
 _RESERVED = ("power", "subsystem", "uevent")  # files that its directory in /sys has already
 
@@ -46,6 +49,9 @@ class Idletimer(Target, name="IDLETIMER"):
             yield problem
         elif self.label in _RESERVED:
             yield Problem(f"{self.label} is the name of another file there", "label")
+
+    def act(self, packet: Packet, world: World) -> str | None:
+        return None  # The timer is nothing a packet sees.
 
 
 EXTENSIONS: tuple[Any, ...] = (Idletimer,)

@@ -13,7 +13,9 @@ from iptkit.values.numbers import UINT32_MAX, parse_uint
 from iptkit.values.wording import quote
 
 if TYPE_CHECKING:
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context, Family
+    from iptkit.values.packet import Packet
 
 _PREFIX = b"netfilter-"
 _ID_SIZE = 27
@@ -77,6 +79,9 @@ class Led(Target, name="LED"):
     @classmethod
     def settle(cls, given: dict[str, Given], context: Context) -> dict[str, Given]:
         return {field: each for field, each in given.items() if field != "delay" or each.value}
+
+    def act(self, packet: Packet, world: World) -> str | None:
+        return None  # Nor does a packet see the light.
 
 
 EXTENSIONS: tuple[Any, ...] = (Led,)

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 from iptkit.extensions.layout import Bits, Layout, Number, String
 from iptkit.extensions.logprefix import LogPrefix
 from iptkit.extensions.spec import Flag, Given, Option, Target
+from iptkit.extensions.world import Record
 from iptkit.values.faults import BadValue
 from iptkit.values.numbers import parse_uint
 from iptkit.values.wording import quote
 
 if TYPE_CHECKING:
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context
+    from iptkit.values.packet import Packet
 
 # Names of syslog(3), as iptables spells them.
 LEVELS = {
@@ -94,6 +97,11 @@ class Log(Target, name="LOG"):
         if "log_level" in given and given["log_level"].value == DEFAULT:
             return {field: found for field, found in given.items() if field != "log_level"}
         return given
+
+    def act(self, packet: Packet, world: World) -> str | None:
+        level = DEFAULT if self.log_level is None else self.log_level
+        world.record(packet, Record("LOG", self.log_prefix or "", level=level))
+        return None
 
 
 EXTENSIONS: tuple[Any, ...] = (Log,)

@@ -11,7 +11,9 @@ from iptkit.extensions.spec import Option, Target
 
 if TYPE_CHECKING:
     from iptkit.extensions.spec import Given
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context
+    from iptkit.values.packet import Packet
 
 
 class Mark(Target, name="MARK"):
@@ -42,6 +44,11 @@ class Mark(Target, name="MARK"):
     @classmethod
     def settle(cls, given: dict[str, Given], context: Context) -> dict[str, Given]:
         return settle_marks(given)
+
+    def act(self, packet: Packet, world: World) -> str | None:
+        value, mask = self.set_xmark or (0, 0)
+        packet.mark = packet.mark & ~mask ^ value
+        return None
 
 
 EXTENSIONS: tuple[Any, ...] = (Mark,)

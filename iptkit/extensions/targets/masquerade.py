@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.layout import Layout
 from iptkit.extensions.nat import PortsValue, RangeStruct, Translation
 from iptkit.extensions.spec import Flag, Option, Place
+from iptkit.extensions.world import ACCEPT, DROP
+
+if TYPE_CHECKING:
+    from iptkit.extensions.world import World
+    from iptkit.values.packet import Packet
 
 _FLAGS = ("random", "random_fully")
 
@@ -26,6 +31,16 @@ class _Masquerade(Translation):
     random = Flag("--random", doc="choose the port at random, by a hash of the connection")
     random_fully = Flag("--random-fully", doc="choose the port at random, unpredictably")
     example = "-s 10.0.0.0/8 -o ppp0 -j MASQUERADE"
+
+    def act(self, packet: Packet, world: World) -> str | None:
+        # nf_nat_masquerade_ipv4 and _ipv6, net/netfilter/nf_nat_masquerade.c
+        connection = packet.connection
+        if packet.family == 4 and connection is not None and not connection.original.src:
+            return ACCEPT
+        address = world.source_address(packet)
+        if not address:
+            return DROP
+        return world.nat(packet, self.nat_range()._replace(addresses=(address, address)), "SNAT")
 
 
 class Masquerade4(_Masquerade, name="MASQUERADE", families=(4,)):

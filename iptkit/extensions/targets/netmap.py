@@ -8,10 +8,13 @@ from iptkit.extensions.hosts import HostMask, prefix_mask
 from iptkit.extensions.layout import Layout
 from iptkit.extensions.nat import Range, RangeStruct
 from iptkit.extensions.spec import Option, Place, Target
+from iptkit.extensions.world import NatRange
 from iptkit.values.addresses import show_address4, show_address6
 
 if TYPE_CHECKING:
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context, Family
+    from iptkit.values.packet import Packet
 
 
 class Network:
@@ -47,6 +50,15 @@ class _Netmap(Target):
 
     where = Place(tables=("nat",))
     revision = 0
+    to: Option[Range]
+
+    def act(self, packet: Packet, world: World) -> str | None:
+        # netmap_tg4 and _tg6, net/netfilter/xt_NETMAP.c
+        destination = world.hook in ("PREROUTING", "OUTPUT")
+        low, high = self.to.addresses if self.to is not None and self.to.addresses is not None else (0, 0)
+        hosts = low ^ high
+        address = (packet.dst if destination else packet.src) & hosts | low & ~hosts
+        return world.nat(packet, NatRange((address, address), netmap=True), "DNAT" if destination else "SNAT")
 
 
 class Netmap4(_Netmap, name="NETMAP", families=(4,)):

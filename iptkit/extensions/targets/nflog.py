@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 from iptkit.extensions.logprefix import LogPrefix
 from iptkit.extensions.numbers import UInt
 from iptkit.extensions.spec import Given, Option, Target
+from iptkit.extensions.world import Record
 from iptkit.values.faults import BadValue
 from iptkit.values.numbers import UINT16_MAX
 
 if TYPE_CHECKING:
     from typing import Self
 
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context, Family
+    from iptkit.values.packet import Packet
 
 # struct xt_nflog_info, linux/netfilter/xt_NFLOG.h: len, group, threshold, flags, pad, prefix
 _INFO = struct.Struct("=IHHHH64s")
@@ -73,6 +76,10 @@ class Nflog(Target, name="NFLOG"):
             nflog_size=length if sized else None,
             nflog_threshold=threshold or None,
         )
+
+    def act(self, packet: Packet, world: World) -> str | None:
+        world.record(packet, Record("NFLOG", self.nflog_prefix or "", group=self.nflog_group or 0))
+        return None
 
 
 EXTENSIONS: tuple[Any, ...] = (Nflog,)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from iptkit.extensions.numbers import UInt
 from iptkit.extensions.ranges import NumberRange, Range
 from iptkit.extensions.spec import Flag, Given, Option, Problem, RuleFacts, Target
+from iptkit.extensions.world import ACCEPT, DROP, Unknown
 from iptkit.values.faults import BadValue
 from iptkit.values.numbers import UINT16_MAX
 from iptkit.values.wording import quote
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Self
 
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context, Family
+    from iptkit.values.packet import Packet
 
 _BYPASS, _FANOUT = 1, 2
 _INFO = struct.Struct("=HHH")  # struct xt_NFQ_info_v3, linux/netfilter/xt_NFQUEUE.h
@@ -89,6 +92,16 @@ class Nfqueue(Target, name="NFQUEUE"):
         return cls.of(
             bypass=True if flags & _BYPASS else None, fanout=True if flags & _FANOUT else None, **out
         )
+
+    def act(self, packet: Packet, world: World) -> str | None:
+        # nf_queue, net/netfilter/nf_queue.c: --queue-bypass goes on with the next table
+        queue = self.queue_num or 0
+        if self.balance is not None:
+            low, high = self.balance
+            queue = world.choose("queue", range(low, high + 1))
+        if world.queue_program(queue) is not False:
+            raise Unknown(f"what the program at queue {queue} answers")
+        return ACCEPT if self.bypass else DROP
 
 
 EXTENSIONS: tuple[Any, ...] = (Nfqueue,)

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.layout import Layout
 from iptkit.extensions.nat import PortsValue, RangeStruct, Translation
 from iptkit.extensions.spec import Flag, Option, Place
+from iptkit.extensions.world import DROP
+
+if TYPE_CHECKING:
+    from iptkit.extensions.world import World
+    from iptkit.values.packet import Packet
+
+
+LOOPBACK4, LOOPBACK6 = 0x7F000001, 1  # 127.0.0.1, ::1
 
 
 class _Redirect(Translation):
@@ -23,6 +31,16 @@ class _Redirect(Translation):
     to_ports = Option("--to-ports", type=PortsValue("refused"), doc="go to these ports: port[-port]")
     random = Flag("--random", doc="choose the port at random")
     example = "-p tcp -m tcp --dport 80 -j REDIRECT --to-ports 3128"
+
+    def act(self, packet: Packet, world: World) -> str | None:
+        # nf_nat_redirect_ipv4 and _ipv6, net/netfilter/nf_nat_redirect.c
+        if world.hook == "OUTPUT":
+            address: int | None = LOOPBACK4 if packet.family == 4 else LOOPBACK6
+        else:
+            address = world.interface_address(packet)
+        if not address:
+            return DROP
+        return world.nat(packet, self.nat_range()._replace(addresses=(address, address)), "DNAT")
 
 
 class Redirect4(_Redirect, name="REDIRECT", families=(4,)):

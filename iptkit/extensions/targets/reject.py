@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.layout import Choice, Layout
 from iptkit.extensions.spec import Given, Option, Place, Problem, Target
+from iptkit.extensions.world import DROP
 from iptkit.values.faults import BadValue
 from iptkit.values.wording import quote
 
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from iptkit.extensions.spec import RuleFacts
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context
+    from iptkit.values.packet import Packet
 
 # What save prints -> (short name, number), in the order in which prefixes are tried.
 # Numbers: enum ipt_reject_with, linux/netfilter_ipv4/ipt_REJECT.h.
@@ -78,6 +81,10 @@ class _Reject(Target):
                 "IPT120",
                 "add -p tcp to the rule",
             )
+
+    def act(self, packet: Packet, world: World) -> str | None:
+        world.reject(packet, self.reject_with or self.default)
+        return DROP
 
 
 class Reject4(_Reject, name="REJECT", families=(4,)):

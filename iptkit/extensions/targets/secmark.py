@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.labels import Label
 from iptkit.extensions.layout import Bits, Layout, Pad, String
 from iptkit.extensions.spec import Option, Place, Target
+
+if TYPE_CHECKING:
+    from iptkit.extensions.world import World
+    from iptkit.values.packet import Packet
 
 
 class SecurityContext(Label):
@@ -31,6 +35,12 @@ class Secmark(Target, name="SECMARK"):
     # struct xt_secmark_target_info_v1, linux/netfilter/xt_SECMARK.h; the number at the end is the kernel's
     layout = Layout(Bits("B", always=1), String("selctx", 256, always=True), Pad(7))
     example = "-p tcp --dport 80 -j SECMARK --selctx system_u:object_r:httpd_packet_t:s0"
+
+    def act(self, packet: Packet, world: World) -> str | None:
+        # The security module numbers contexts as it likes; here in the order they are met.
+        numbers: dict[str, int] = world.named("SECMARK", "", dict)
+        packet.secmark = numbers.setdefault(self.selctx or "", len(numbers) + 1)
+        return None
 
 
 EXTENSIONS: tuple[Any, ...] = (Secmark,)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.layout import Layout
 from iptkit.extensions.nat import RangeStruct, RangeValue, Translation
 from iptkit.extensions.spec import Flag, Option, Place
+
+if TYPE_CHECKING:
+    from iptkit.extensions.world import World
+    from iptkit.values.packet import Packet
 
 _FLAGS = ("random", "random_fully", "persistent")
 
@@ -14,6 +18,9 @@ _FLAGS = ("random", "random_fully", "persistent")
 class _Snat(Translation):
     where = Place(tables=("nat",), hooks=("INPUT", "POSTROUTING"))
     range_field = "to_source"
+
+    def act(self, packet: Packet, world: World) -> str | None:
+        return world.nat(packet, self.nat_range(), "SNAT")
 
 
 class Snat4(_Snat, name="SNAT", families=(4,)):

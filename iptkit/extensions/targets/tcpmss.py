@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.numbers import UInt
 from iptkit.extensions.spec import Flag, Given, Option, Place, Problem, Target
+from iptkit.extensions.tcp_options import option_length, set_upper_bytes
+from iptkit.extensions.world import DROP, Unknown
+from iptkit.values.checksum import updated
 from iptkit.values.faults import BadValue
 from iptkit.values.numbers import UINT16_MAX, parse_uint
 
@@ -15,7 +18,9 @@ if TYPE_CHECKING:
     from typing import Self
 
     from iptkit.extensions.spec import RuleFacts
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context, Family
+    from iptkit.values.packet import Packet
 
 _INFO = struct.Struct("=H")  # struct xt_tcpmss_info, linux/netfilter/xt_TCPMSS.h
 _CLAMP = 0xFFFF  # XT_TCPMSS_CLAMP_PMTU
@@ -86,6 +91,56 @@ class Tcpmss(Target, name="TCPMSS"):
             raise BadValue(f"TCPMSS: {len(payload)} bytes from the kernel, {_INFO.size} expected")
         (size,) = _INFO.unpack_from(payload)
         return cls.of(clamp_mss_to_pmtu=True) if size == _CLAMP else cls.of(set_mss=size)
+
+    def act(self, packet: Packet, world: World) -> str | None:
+        # tcpmss_mangle_packet, net/netfilter/xt_TCPMSS.c
+        if packet.fragment_offset:
+            return None
+        data, at = packet.data, packet.l4
+        length = len(data) - at
+        header = (data[at + 12] >> 4) * 4 if length >= 20 else 0
+        if not 20 <= header <= length:
+            return DROP
+        size = self.set_mss
+        if size is None:
+            least = 40 if packet.family == 4 else 60
+            mtu = world.path_mtu(packet)
+            if mtu is None:
+                raise Unknown("the MTU of the route")
+            if mtu <= least:
+                return DROP
+            size = mtu - least & 0xFFFF
+        offset = 20
+        while offset <= header - 4:
+            if data[at + offset : at + offset + 2] == b"\x02\x04":
+                was = data[at + offset + 2] << 8 | data[at + offset + 3]
+                if was > size:
+                    set_upper_bytes(packet, offset + 2, size.to_bytes(2, "big"))
+                return None
+            offset += option_length(data, at + offset)
+        # Behind the header stands data, or there is no room for the option.
+        if length > header or header >= 60:
+            return None
+        size = min(size, 536 if packet.family == 4 else 1220)
+        self._insert(packet, size)
+        return None
+
+    @staticmethod
+    def _insert(packet: Packet, size: int) -> None:
+        """Put the option before all others."""
+        data, at = packet.data, packet.l4
+        length = len(data) - at
+        place = at + 16
+        total = data[place] << 8 | data[place + 1]
+        option = bytes((2, 4)) + size.to_bytes(2, "big")
+        offset = data[at + 12] << 8 | data[at + 13]
+        total = updated(total, length, length + 4)
+        total = updated(total, 0, int.from_bytes(option, "big"))
+        total = updated(total, offset, offset + 0x1000)
+        data[place : place + 2] = total.to_bytes(2, "big")
+        data[at + 12] += 0x10
+        data[at + 20 : at + 20] = option
+        packet.set_length(packet.length + 4)
 
 
 EXTENSIONS: tuple[Any, ...] = (Tcpmss,)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.layout import Layout
 from iptkit.extensions.spec import Option, Place, Target
+from iptkit.extensions.tcp_options import option_length, set_upper_bytes
+from iptkit.extensions.world import DROP
 from iptkit.values.faults import BadValue
 from iptkit.values.numbers import UINT8_MAX, parse_uint
 from iptkit.values.wording import quote
@@ -14,7 +16,9 @@ from iptkit.values.wording import quote
 if TYPE_CHECKING:
     from iptkit.extensions.layout import Reading
     from iptkit.extensions.spec import Extension
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context, Family
+    from iptkit.values.packet import Packet
 
 # As iptables calls them; the numbers are IANA's TCP option kinds.
 NAMES = {"wscale": 3, "mss": 2, "sack-permitted": 4, "sack": 5, "timestamp": 8, "md5": 19}
@@ -87,6 +91,26 @@ class Tcpoptstrip(Target, name="TCPOPTSTRIP"):
         OptionBits("strip_options")
     )  # struct xt_tcpoptstrip_target_info, linux/netfilter/xt_TCPOPTSTRIP.h
     example = "-p tcp -j TCPOPTSTRIP --strip-options timestamp"
+
+    def act(self, packet: Packet, world: World) -> str | None:
+        # tcpoptstrip_mangle_packet, net/netfilter/xt_TCPOPTSTRIP.c
+        if packet.fragment_offset:
+            return None
+        data, at = packet.data, packet.l4
+        length = len(data) - at
+        if length < 20 or length < (data[at + 12] >> 4) * 4:
+            return DROP
+        header = (data[at + 12] >> 4) * 4
+        kinds = self.strip_options or ()
+        offset = 20
+        while offset < header - 1:
+            size = option_length(data, at + offset)
+            if offset + size > header:
+                break
+            if data[at + offset] in kinds:
+                set_upper_bytes(packet, offset, b"\x01" * size)
+            offset += size
+        return None
 
 
 EXTENSIONS: tuple[Any, ...] = (Tcpoptstrip,)

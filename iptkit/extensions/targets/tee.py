@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from iptkit.extensions.spec import RuleFacts
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context
+    from iptkit.values.packet import Packet
 
 
 class CopyInterface:
@@ -50,6 +52,11 @@ class Tee(Target, name="TEE"):
     def kernel_check(self, rule: RuleFacts) -> Iterator[Problem]:
         if self.gateway is not None and self.gateway[1] == 0:
             yield Problem("TEE: the gateway cannot be the unspecified address", "gateway", "IPT125")
+
+    def act(self, packet: Packet, world: World) -> str | None:
+        if self.gateway is not None:
+            world.copy_to(packet, self.gateway[1], self.oif or "")
+        return None
 
 
 EXTENSIONS: tuple[Any, ...] = (Tee,)

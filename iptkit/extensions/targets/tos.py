@@ -12,7 +12,9 @@ from iptkit.extensions.spec import Given, Option, Place, Target
 from iptkit.values.numbers import UINT8_MAX
 
 if TYPE_CHECKING:
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context
+    from iptkit.values.packet import Packet
 
 _ALL = ("set_tos", "and_tos", "or_tos", "xor_tos")
 
@@ -54,6 +56,13 @@ class Tos(Target, name="TOS"):
             if field == "xor_tos":
                 return {"set_tos": Given((value, 0), False)}
         return given
+
+    def act(self, packet: Packet, world: World) -> str | None:
+        value, mask = self.set_tos or (0, 0)
+        tos = packet.tos & ~mask ^ value
+        if tos != packet.tos:
+            packet.set_tos(tos)
+        return None
 
 
 EXTENSIONS: tuple[Any, ...] = (Tos,)

@@ -8,6 +8,7 @@ from iptkit.extensions.hosts import HostAddress, HostBytes
 from iptkit.extensions.layout import Layout, Number, Pair
 from iptkit.extensions.numbers import MarkAndMask
 from iptkit.extensions.spec import Given, Option, Place, Target
+from iptkit.extensions.world import ACCEPT, DROP, Unknown
 from iptkit.values.faults import BadValue
 from iptkit.values.ports import parse_port_range_udp
 from iptkit.values.wording import quote
@@ -15,7 +16,9 @@ from iptkit.values.wording import quote
 if TYPE_CHECKING:
     from iptkit.extensions.layout import Reading
     from iptkit.extensions.spec import Extension
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context, Family
+    from iptkit.values.packet import Packet
 
 
 class ProxyPort:
@@ -78,6 +81,21 @@ class Tproxy(Target, name="TPROXY"):
         # Save prints all three.
         out = {"on_ip": Given((context.family, 0), False), "tproxy_mark": Given((0, 0), False)}
         return {**out, **given}
+
+    def act(self, packet: Packet, world: World) -> str | None:
+        # tproxy_tg4 and tproxy_tg6, net/netfilter/xt_TPROXY.c
+        if packet.dport < 0 or len(packet.data) < packet.l4 + 8:
+            return DROP
+        address = self.on_ip[1] if self.on_ip is not None else 0
+        address = address or world.interface_address(packet) or packet.dst
+        found = world.deliver_locally(packet, address, self.on_port or packet.dport)
+        if found is None:
+            raise Unknown("whether a transparent socket waits for the packet")
+        if not found:
+            return DROP
+        value, mask = self.tproxy_mark or (0, 0)
+        packet.mark = packet.mark & ~mask ^ value
+        return ACCEPT
 
 
 EXTENSIONS: tuple[Any, ...] = (Tproxy,)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.layout import Layout
 from iptkit.extensions.spec import TABLES, Place, Target
+
+if TYPE_CHECKING:
+    from iptkit.extensions.world import World
+    from iptkit.values.packet import Packet
 
 
 class Trace(Target, name="TRACE"):
@@ -18,6 +22,10 @@ class Trace(Target, name="TRACE"):
     where = Place(tables=("raw",), nft_tables=TABLES)
     layout = Layout()
     example = "-p icmp -j TRACE"
+
+    def act(self, packet: Packet, world: World) -> str | None:
+        packet.traced = True
+        return None
 
 
 EXTENSIONS: tuple[Any, ...] = (Trace,)

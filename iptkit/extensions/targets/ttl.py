@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.layout import GivenAs, Layout, Shared
 from iptkit.extensions.numbers import UInt
 from iptkit.extensions.spec import Option, Place, Target
 from iptkit.values.numbers import UINT8_MAX
+
+if TYPE_CHECKING:
+    from iptkit.extensions.world import World
+    from iptkit.values.packet import Packet
 
 
 class Ttl(Target, name="TTL", families=(4,)):
@@ -31,6 +35,15 @@ class Ttl(Target, name="TTL", families=(4,)):
     # struct ipt_TTL_info, linux/netfilter_ipv4/ipt_TTL.h
     layout = Layout(GivenAs("B", {0: "ttl_set", 1: "ttl_inc", 2: "ttl_dec"}), Shared("B", at_least_one))
     example = "-j TTL --ttl-set 64"
+
+    def act(self, packet: Packet, world: World) -> str | None:
+        if self.ttl_set is not None:
+            hops = self.ttl_set
+        else:
+            hops = min(max(packet.ttl + (self.ttl_inc or 0) - (self.ttl_dec or 0), 0), UINT8_MAX)
+        if hops != packet.ttl:
+            packet.set_ttl(hops)
+        return None
 
 
 EXTENSIONS: tuple[Any, ...] = (Ttl,)

@@ -8,12 +8,15 @@ from iptkit.extensions.layout import Layout, Number, Pad, String
 from iptkit.extensions.logprefix import LogPrefix
 from iptkit.extensions.numbers import UInt
 from iptkit.extensions.spec import Given, Option, Target
+from iptkit.extensions.world import Record
 from iptkit.values.numbers import UINT32_MAX, UINT64_MAX
 
 if TYPE_CHECKING:
     from iptkit.extensions.layout import Reading
     from iptkit.extensions.spec import Extension
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context, Family
+    from iptkit.values.packet import Packet
 
 
 class CopyRange(UInt):
@@ -74,6 +77,10 @@ class Ulog(Target, name="ULOG", families=(4,)):
     def settle(cls, given: dict[str, Given], context: Context) -> dict[str, Given]:
         defaults = {"ulog_nlgroup": 1, "ulog_cprange": 0, "ulog_qthreshold": 1}
         return {field: found for field, found in given.items() if found.value != defaults.get(field)}
+
+    def act(self, packet: Packet, world: World) -> str | None:
+        world.record(packet, Record("ULOG", self.ulog_prefix or "", group=self.ulog_nlgroup or 1))
+        return None
 
 
 EXTENSIONS: tuple[Any, ...] = (Ulog,)
