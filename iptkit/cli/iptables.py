@@ -173,7 +173,7 @@ def _restore(program: Program, called: str, arguments: list[str]) -> int:
         if done.outcome.ended == "help":
             sys.stdout.write("\n" + _USAGE.format(name=name))
     if "verbose" in given and done.plan is not None:
-        write_text("".join(line + "\n" for line in tell(source, done.plan)))
+        write_text("".join(line + "\n" for line in tell(source, done.plan, listed=True)))
     return _refused(program, source, done.outcome)
 
 

@@ -283,6 +283,36 @@ def table_names(family: Family) -> list[str]:
     raise NfTablesError("nf_tables keeps changing while it is read", errno.EINTR)
 
 
+def generation() -> int:
+    """The number of the ruleset's present state: each commit of this network namespace adds 1."""
+    with _Socket() as sock:
+        return int.from_bytes(sock.generation(), "big")
+
+
+def commits_since(since: int) -> int:
+    """How often nf_tables was changed since it was in that generation, a number of 32 bits."""
+    return generation() - since & 0xFFFFFFFF
+
+
+def user_chains(family: Family) -> dict[str, list[str]]:
+    """All tables of the family, and of each the chains that hang on no hook; only looks."""
+    with _Socket() as sock:
+        for _ in range(_RETRIES):
+            try:
+                found: dict[str, list[str]] = {
+                    _text(_find(body, _TABLE_NAME)): [] for body in sock.ask(_GETTABLE, _FAMILIES[family])
+                }
+                for body in sock.ask(_GETCHAIN, _FAMILIES[family]):
+                    attributes = {kind: value for kind, value, _ in _attributes(body)}
+                    if _CHAIN_HOOK not in attributes:
+                        chains = found.setdefault(_text(attributes[_CHAIN_TABLE]), [])
+                        chains.append(_text(attributes[_CHAIN_NAME]))
+            except _Interrupted:
+                continue
+            return found
+    raise NfTablesError("nf_tables keeps changing while it is read", errno.EINTR)
+
+
 def base_chains(family: Family) -> list[BaseChain]:
     """All chains of the family that hang on a hook; only looks."""
     with _Socket() as sock:

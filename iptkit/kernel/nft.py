@@ -10,7 +10,10 @@ is compared afterwards is what nobody can word differently: the chains, their
 numbers of rules, their policies, and of each rule that can be read its
 addresses, interfaces, protocol and where it jumps.
 
-The nf_tables tools take no lock.
+The nf_tables tools take no lock: each batch is atomic, and one that comes too
+late is made anew.  A restore of several steps is not, so this backend takes the
+xtables lock, against its own kind, and looks at the kernel's count of commits
+to learn of others.
 """
 
 from __future__ import annotations
@@ -24,12 +27,13 @@ from iptkit.kernel import nfnetlink
 from iptkit.kernel.backend import CommitError
 from iptkit.kernel.errors import KernelError
 from iptkit.kernel.live import KeptRule, saved_rules
+from iptkit.kernel.lock import DEFAULT_INTERVAL, LockBusy, LockError, XtablesLock
 from iptkit.kernel.nftchild import nft_restore, nft_save
 from iptkit.kernel.plan import table_at
-from iptkit.ruleset.model import Ruleset, Table
+from iptkit.ruleset.model import Chain, Ruleset, Table
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
+    from collections.abc import Iterator
 
     from iptkit.kernel.nftchild import ChildResult
     from iptkit.kernel.plan import Plan, Script, TablePlan
@@ -40,47 +44,73 @@ if TYPE_CHECKING:
 _LINE = re.compile(r"\bline:? (\d+)")
 _PROGRAM = re.compile(r"^ip6?tables-nft-restore(?: v[0-9.]+ \(nf_tables\))?: ?", re.M)
 _ADVICE = re.compile(r"^(?:Try `ip6?tables-nft-restore|Error occurred at line).*\n?", re.M)
+# The order in which iptables-nft-save prints them.
+_SAVED = ("mangle", "security", "raw", "filter", "nat")
+_TURN = 60.0  # seconds
 _SAVE_LIMIT = 2000
 """Chains beyond which rules are counted and not read again: iptables-nft-save takes 21 s for 36,000."""
 
 
 class NftBackend:
-    """iptables' tables in nf_tables, in this network namespace; `wait` and `interval` mean nothing here."""
+    """iptables' tables in nf_tables, in this network namespace.
+
+    `wait` and `interval` are as for the legacy backend, but without a `wait`
+    (0) the turn is waited for all the same, a minute at most: the real tool
+    never fails for a lock.
+    """
 
     name = "nft"
 
     def __init__(self, family: Family, *, wait: float | None = 0, interval: int | None = None) -> None:
         self.family: Family = family
         self._binder: Binder | None = None
+        self._wait = None if wait is None or wait < 0 else wait or _TURN
+        self._interval = interval / 1e6 if interval else DEFAULT_INTERVAL
 
-    def lock(self) -> AbstractContextManager[object]:
-        return contextlib.nullcontext()
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keeps other restores by iptkit out, where the lock's file can be opened.  Raises LockBusy."""
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(XtablesLock(wait=self._wait, interval=self._interval))
+            except LockBusy:
+                raise
+            except LockError:
+                pass  # the kernel's own lock is all that the real tools have
+            yield
 
     def state(self, binder: Binder, *, rules: bool = True) -> Ruleset:
-        """The tables in use.  Without `rules` they are blank: flushing resets policies here, too.
-
-        save where the caller wants nothing but the rules: see `unread`.
-        """
+        """The tables in use.  Without `rules` all policies are ACCEPT: flushing resets them here, too."""
         self._binder = binder
         if not rules:
-            present = nfnetlink.table_names(self.family)
-            # The order in which iptables-nft-save prints them.
-            names = [name for name in _SAVED if name in present]
-            return Ruleset(self.family, {name: Table.fresh(name) for name in reversed(names)})
+            chains = nfnetlink.user_chains(self.family)
+            found = Ruleset(self.family)
+            for name in reversed(_SAVED):
+                if name in chains:
+                    found.tables[name] = Table.fresh(name)
+                    found.tables[name].chains.update((each, Chain(each, None)) for each in chains[name])
+            return found
         tables = _saved(self.family, binder).tables
         return Ruleset(self.family, {name: tables[name] for name in reversed(tables)})
 
     def commit(self, plan: Plan, *, counters: bool, per_table: bool, keep: bool = True) -> None:
         names = [*plan.used, *(table.name for table in plan.tables)]
+        since = nfnetlink.generation()
         before = None if per_table else nfnetlink.snapshot(self.family, names)
         try:
             self._feed(plan)
-            self._check(plan)
+            # What somebody else has changed since is no fault of this restore, and not for it to undo.
+            if nfnetlink.commits_since(since) <= _commits(plan):
+                self._check(plan)
         except BaseException as error:
             # An interrupt, too, must leave no half of the tables changed.
             failed = ""
             if before is not None:
                 try:
+                    if nfnetlink.commits_since(since) > _commits(plan):
+                        failed = (
+                            "; somebody else changed nf_tables meanwhile, which the way back may have undone"
+                        )
                     nfnetlink.rollback(before)
                 except KernelError as trouble:
                     failed = f"; and the tables could not be brought back: {trouble}"
@@ -120,7 +150,9 @@ class NftBackend:
                     _compare_rules(table, found.tables.get(table.name))
 
 
-_SAVED = ("mangle", "security", "raw", "filter", "nat")
+def _commits(plan: Plan) -> int:
+    """How often iptables-nft-restore commits at most."""
+    return plan.script.source.text.split("\n")[: plan.script.end].count("COMMIT")
 
 
 def _saved(family: Family, binder: Binder) -> Ruleset:
