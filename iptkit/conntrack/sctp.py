@@ -37,6 +37,7 @@ DATA, INIT, INIT_ACK, SACK, HEARTBEAT, HEARTBEAT_ACK, ABORT, SHUTDOWN, SHUTDOWN_
 COOKIE_ECHO, COOKIE_ACK = 10, 11
 SHUTDOWN_COMPLETE = 14
 FLAG_T = 1
+ANY_TAG = -1  # of an entry read from a dump, which does not tell tags: the next packet's is taken
 
 # The rows of the table; other chunks change nothing.
 CHUNKS = (
@@ -148,6 +149,8 @@ def packet(tracker: Tracker, entry: Entry, packet: Packet, direction: int, now: 
         if entry.state is None:
             return -1
     known: Association = entry.state
+    if known.tags[direction] == ANY_TAG and INIT not in kinds:
+        known.tags[direction] = tag
     if not kinds & _OWN_TAG_RULE and tag != known.tags[direction]:
         return tracker.invalid(
             packet,
@@ -221,7 +224,7 @@ def _walk(
             if tag:
                 return -1
         elif kind in (ABORT, SHUTDOWN_COMPLETE):
-            if tag != tags[other if flags & FLAG_T else direction]:
+            if tags[other if flags & FLAG_T else direction] not in (tag, ANY_TAG):
                 return -1
         elif kind == COOKIE_ECHO:
             if tag != tags[direction]:
@@ -266,7 +269,7 @@ def _walk(
             theirs = _init_tag(packet, at)
             if theirs is None:
                 return -1
-            mine = tags[other]
+            mine = max(tags[other], 0)
             if not known.init[other] and mine and mine != theirs:
                 return -1
             if known.init[direction] and known.init[other] and mine != theirs:

@@ -194,12 +194,16 @@ class Tracker:
         proto = proto or packet.proto
         body = data[at : at + coverage] if coverage else data[at : at + length]
         if proto == ICMP:
-            return ones_sum(body) == 0xFFFF
+            packet.checked = ones_sum(body) == 0xFFFF
+            return packet.checked
         if packet.family == 4:
             pseudo = pseudo_sum(bytes(data[12:16]), bytes(data[16:20]), proto, length)
         else:
             pseudo = pseudo_sum(bytes(data[8:24]), bytes(data[24:40]), proto, length)
-        return ones_sum(body, pseudo) == 0xFFFF
+        right = ones_sum(body, pseudo) == 0xFFFF
+        if not coverage:
+            packet.checked = right
+        return right
 
     def crc_ok(self, packet: Packet) -> bool:
         """Is SCTP's CRC-32C right?"""
