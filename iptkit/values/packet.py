@@ -68,10 +68,12 @@ class Packet:
     traced                       TRACE was met
     generated                    made on the way by the machine itself, not injected
     route                        what routing decided (iptkit.evaluator.routing)
+    checked                      was the upper layer's checksum right, where somebody looked; None: nobody did
     fragment_sizes               of the fragments it was put together from, in bytes of upper layer
     """
 
     __slots__ = (
+        "checked",
         "connection",
         "ctinfo",
         "data",
@@ -125,6 +127,7 @@ class Packet:
         self.ctinfo = 0
         self.traced = self.generated = False
         self.route: Any = None
+        self.checked: bool | None = None
         self.fragment_sizes: tuple[int, ...] = ()
         self.reread()
 
