@@ -9,7 +9,9 @@ import re
 import struct
 from typing import TYPE_CHECKING
 
+from iptkit.extensions.headers6 import header_at
 from iptkit.extensions.layout import Bits, Layout, Number
+from iptkit.extensions.world import HotDrop
 from iptkit.values.faults import BadValue
 from iptkit.values.numbers import UINT64_MAX, parse_uint
 from iptkit.values.wording import quote
@@ -18,11 +20,46 @@ if TYPE_CHECKING:
     from iptkit.extensions.layout import Reading
     from iptkit.extensions.spec import Extension
     from iptkit.values.context import Context, Family
+    from iptkit.values.packet import Packet
 
 HeaderOption = tuple[int, int]  # type and length of one option; the length ANY is not looked at
 ANY = 0xFF
 LIMIT = 16  # IP6T_OPTS_OPTSNR
 _NEGATIVE = re.compile(r"[ \t\n\v\f\r]*-(?=\d)")
+
+
+def options_match(
+    packet: Packet, kind: int, length: int | None, inverted: bool, wanted: tuple[HeaderOption, ...] | None
+) -> bool:
+    """What `-m hbh` and `-m dst` say of a packet (hbh_mt6, net/ipv6/netfilter/ip6t_hbh.c).
+
+    Raises HotDrop for headers that are cut off.
+    """
+    at = header_at(packet, kind)
+    if at < 0:
+        return False
+    data = packet.data
+    if len(data) < at + 2:
+        raise HotDrop
+    left = (data[at + 1] + 1) * 8
+    if len(data) - at < left:
+        return False
+    result = length is None or (left == length) is not inverted
+    if wanted is None:
+        return result
+    at, left = at + 2, left - 2
+    for number, (option, size) in enumerate(wanted, 1):
+        if left < 1 or at >= len(data) or data[at] != option:
+            return False
+        step = 1
+        if option:
+            if left < 2 or at + 1 >= len(data) or size not in (ANY, data[at + 1]):
+                return False
+            step = data[at + 1] + 2
+        if number < len(wanted) and (at > len(data) - step or left < step):
+            return False
+        at, left = at + step, left - step
+    return result
 
 
 class HeaderOptions:

@@ -11,7 +11,9 @@ from iptkit.values.faults import BadValue
 if TYPE_CHECKING:
     from typing import Self
 
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context, Family
+    from iptkit.values.packet import Packet
 
 # struct ipt_ttl_info and ip6t_hl_info: a mode, and the number to compare with
 _STRUCT = struct.Struct("=BB")
@@ -41,6 +43,14 @@ class Hops(Match):
         values: list[Any] = [None, None, None]
         values[max(mode - 1, 0)] = value
         return cls(tuple(values), 1 if mode == _NE else 0)
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        equal, less, greater = self.values
+        if equal is not None:
+            return (packet.ttl == equal) is not bool(self.inverted)
+        if less is not None:
+            return bool(packet.ttl < less)
+        return bool(packet.ttl > greater)
 
 
 __all__ = ["Hops"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from iptkit.values.wording import quote
 
 IFNAMSIZ = 16
+LOOPBACK = "lo"
 
 
 def parse_interface(text: str, allow_empty: bool = False) -> str:

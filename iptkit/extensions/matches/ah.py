@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from iptkit.extensions.headers6 import header_at
 from iptkit.extensions.layout import Bits, Layout, Number, Pad, Pair
 from iptkit.extensions.numbers import UInt
 from iptkit.extensions.ranges import NumberRange, Ranged
 from iptkit.extensions.spec import Flag, Option
+from iptkit.extensions.world import HotDrop
 from iptkit.values.numbers import UINT32_MAX
+from iptkit.values.packet import AH
 
 if TYPE_CHECKING:
     from iptkit.extensions.spec import Given
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context
+    from iptkit.values.packet import Packet
 
 _SPI = NumberRange(metavar="spi[:spi]")
 
@@ -32,6 +37,15 @@ class Ah4(Ranged, name="ah", families=(4,)):
     # struct ipt_ah, linux/netfilter_ipv4/ipt_ah.h
     layout = Layout(Pair("ahspi", "I", (0, UINT32_MAX)), Bits("B", inverted={1: "ahspi"}), Pad(3))
     example = "-p ah -m ah --ahspi 500 -j ACCEPT"
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        if packet.fragment_offset:
+            return False
+        if len(packet.data) < packet.l4 + 12:
+            raise HotDrop
+        low, high = self.ahspi or self.whole["ahspi"]
+        spi = int.from_bytes(packet.data[packet.l4 + 4 : packet.l4 + 8], "big")
+        return (low <= spi <= high) is not bool(self.inverted)
 
 
 class Ah6(Ranged, name="ah", families=(6,)):
@@ -65,6 +79,23 @@ class Ah6(Ranged, name="ah", families=(6,)):
         if "ahlen" in out and not out["ahlen"].value and not out["ahlen"].inverted:
             del out["ahlen"]
         return out
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        # ah_mt6, net/ipv6/netfilter/ip6t_ah.c
+        at = header_at(packet, AH)
+        if at < 0:
+            return False
+        data = packet.data
+        if len(data) < at + 12:
+            raise HotDrop
+        low, high = self.ahspi or self.whole["ahspi"]
+        spi = int.from_bytes(data[at + 4 : at + 8], "big")
+        if (low <= spi <= high) is self.is_inverted("ahspi"):
+            return False
+        length = (data[at + 1] + 2) * 4
+        if self.ahlen and (length == self.ahlen) is self.is_inverted("ahlen"):
+            return False
+        return not (self.ahres and (data[at + 2] or data[at + 3]))
 
 
 EXTENSIONS: tuple[Any, ...] = (Ah4, Ah6)

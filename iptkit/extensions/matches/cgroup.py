@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Self
 
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context, Family
+    from iptkit.values.packet import Packet
 
 _PATH_MAX = 512  # XT_CGROUP_PATH_MAX
 # struct xt_cgroup_info_v2, linux/netfilter/xt_cgroup.h: has_path, has_classid, invert_path, invert_classid,
@@ -84,6 +86,9 @@ class Cgroup(Match, name="cgroup"):
             classid=classid if has_classid else None,
             inverted=tuple(field for field, bit in zip(("path", "classid"), inverted, strict=True) if bit),
         )
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        return None  # nobody says which group a socket is of
 
 
 def _read_shared(shared: bytes) -> tuple[str, int]:

@@ -8,9 +8,12 @@ from iptkit.extensions.layout import Bits, Layout, Number
 from iptkit.extensions.numbers import Hex, UInt
 from iptkit.extensions.spec import Given, Match, Option
 from iptkit.values.faults import BadValue
+from iptkit.values.jhash import jhash2, jhash_1word, reciprocal_scale
 
 if TYPE_CHECKING:
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context
+    from iptkit.values.packet import Packet
 
 MOST_NODES = 32  # XT_CLUSTER_NODES_MAX
 
@@ -68,6 +71,20 @@ class Cluster(Match, name="cluster"):
         if node is not None:
             raise BadValue(f"--cluster-local-node {node.value} is above {most}")
         raise BadValue(f"--cluster-local-nodemask {mask.value:#x} has nodes above {most}")
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        # xt_cluster_mt, net/netfilter/xt_cluster.c
+        connection = packet.connection
+        if connection is None:
+            return False
+        source = (connection.master or connection).original.src
+        size = 4 if packet.family == 4 else 16
+        octets = source.to_bytes(size, "big")
+        words = [int.from_bytes(octets[at : at + 4], "little") for at in range(0, size, 4)]
+        seed = self.hash_seed or 0
+        number = jhash_1word(words[0], seed) if packet.family == 4 else jhash2(words, seed)
+        node = reciprocal_scale(number, self.total_nodes or 1)
+        return bool((self.local_nodemask or 0) >> node & 1) is not self.is_inverted("local_nodemask")
 
 
 EXTENSIONS: tuple[Any, ...] = (Cluster,)

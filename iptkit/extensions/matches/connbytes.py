@@ -15,7 +15,9 @@ from iptkit.values.wording import quote
 if TYPE_CHECKING:
     from typing import Self
 
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context, Family
+    from iptkit.values.packet import Packet
 
 # struct xt_connbytes_info, linux/netfilter/xt_connbytes.h: from, to, what, direction; reversed ends are a `!`
 _INFO = struct.Struct("=QQBB6x")
@@ -89,6 +91,26 @@ class Connbytes(Match, name="connbytes"):
             direction=DIRECTIONS[direction],
             inverted=("connbytes",) if reversed_ends else (),
         )
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        # connbytes_mt, net/netfilter/xt_connbytes.c
+        connection = packet.connection
+        if connection is None:
+            return False
+        packets, octets = connection.packets, connection.bytes
+        if self.direction == "both":
+            number, amount = sum(packets), sum(octets)
+        else:
+            side = DIRECTIONS.index(self.direction or "original")
+            number, amount = packets[side], octets[side]
+        if self.mode == "packets":
+            found = number
+        elif self.mode == "bytes":
+            found = amount
+        else:
+            found = amount // number if number else 0
+        low, high = self.connbytes or (0, 0)
+        return (low <= found <= high) is not bool(self.inverted)
 
 
 EXTENSIONS: tuple[Any, ...] = (Connbytes,)

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from iptkit.extensions.spec import RuleFacts
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context
+    from iptkit.values.packet import Packet
 
 MOST = 127  # XT_CONNLABEL_MAXBIT
 
@@ -58,6 +60,20 @@ class Connlabel(Match, name="connlabel"):
         # nf_connlabels_get, net/netfilter/nf_conntrack_labels.c
         if self.label is not None and self.label > MOST:
             yield Problem(f"the kernel knows labels up to {MOST}, not {self.label}", "label")
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        # connlabel_mt, net/netfilter/xt_connlabel.c
+        connection = packet.connection
+        inverted = bool(self.inverted)
+        if connection is None:
+            return inverted
+        bit = 1 << (self.label or 0)
+        if connection.labels & bit:
+            return not inverted
+        if self.set_label:
+            connection.labels |= bit
+            return not inverted
+        return inverted
 
 
 EXTENSIONS: tuple[Any, ...] = (Connlabel,)

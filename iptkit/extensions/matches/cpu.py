@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.layout import Bits, Layout, Number
 from iptkit.extensions.numbers import UInt
 from iptkit.extensions.spec import Match, Option
+
+if TYPE_CHECKING:
+    from iptkit.extensions.world import World
+    from iptkit.values.packet import Packet
 
 
 class Cpu(Match, name="cpu"):
@@ -20,6 +24,9 @@ class Cpu(Match, name="cpu"):
     # struct xt_cpu_info, linux/netfilter/xt_cpu.h
     layout = Layout(Number("cpu", "I", always=True), Bits("I", inverted={1: "cpu"}))
     example = "-p tcp -m tcp --dport 80 -m cpu --cpu 1 -j REDIRECT --to-ports 8081"
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        return None  # which processor handles a packet nobody says
 
 
 EXTENSIONS: tuple[Any, ...] = (Cpu,)

@@ -8,12 +8,15 @@ from iptkit.extensions.layout import Bits, Layout, Number, Pad, Pair
 from iptkit.extensions.numbers import UInt
 from iptkit.extensions.ports import UdpPorts
 from iptkit.extensions.spec import Match, Option
+from iptkit.extensions.world import HotDrop
 from iptkit.values.faults import BadValue
 from iptkit.values.numbers import UINT8_MAX
 from iptkit.values.wording import quote
 
 if TYPE_CHECKING:
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context
+    from iptkit.values.packet import Packet
 
 # By their number in the header (RFC 4340, section 5.1). Numbers 10 to 15 mean nothing: all are INVALID.
 TYPES = (
@@ -53,6 +56,27 @@ class DccpTypes:
         return ",".join(name for name, bit in _BITS.items() if value & bit)
 
 
+# How long what follows the basic header is, by type; RESET and unknown ones have 12 bytes.
+_MORE = {0: 4, 1: 12, 2: 0, 3: 8, 4: 8, 5: 8, 6: 8, 8: 8, 9: 8}
+
+
+def _has_option(packet: Packet, wanted: int) -> bool:
+    """Is the option in the header?  Raises HotDrop for a header of a wrong length."""
+    data, at = packet.data, packet.l4
+    end = at + data[at + 4] * 4
+    at += 12 + (4 if data[at + 8] & 1 else 0) + _MORE.get(data[at + 8] >> 1 & 15, 12)
+    if end < at or len(data) < end:
+        raise HotDrop
+    while at < end:
+        if data[at] == wanted:
+            return True
+        if data[at] < 2:
+            at += 1
+        else:
+            at += (data[at + 1] if at + 1 < len(data) else 0) or 1
+    return False
+
+
 class Dccp(Match, name="dccp"):
     """Match DCCP packets by port, type and option.
 
@@ -81,6 +105,26 @@ class Dccp(Match, name="dccp"):
         Pad(1),
     )
     example = "-p dccp -m dccp --dport 5001 --dccp-types REQUEST -j ACCEPT"
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        # dccp_mt, net/netfilter/xt_dccp.c
+        if packet.fragment_offset:
+            return False
+        data, at = packet.data, packet.l4
+        if len(data) < at + 12:
+            raise HotDrop
+        for field, port in (("sport", packet.sport), ("dport", packet.dport)):
+            ports = getattr(self, field)
+            if ports is not None and (ports[0] <= port <= ports[1]) is self.is_inverted(field):
+                return False
+        kind = data[at + 8] >> 1 & 15
+        if self.dccp_types is not None and bool(self.dccp_types >> kind & 1) is self.is_inverted(
+            "dccp_types"
+        ):
+            return False
+        if self.dccp_option is not None:
+            return _has_option(packet, self.dccp_option) is not self.is_inverted("dccp_option")
+        return True
 
 
 EXTENSIONS: tuple[Any, ...] = (Dccp,)

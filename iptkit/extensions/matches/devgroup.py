@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.layout import Bits, Layout
 from iptkit.extensions.namedmask import NamedMaskField, NamedMaskValue
 from iptkit.extensions.spec import Match, Option, Place
+
+if TYPE_CHECKING:
+    from iptkit.extensions.world import World
+    from iptkit.values.packet import Packet
 
 _GROUP = NamedMaskValue("device_groups", "device group")
 
@@ -38,6 +42,19 @@ class DevGroup(Match, name="devgroup"):
         if self.dst_group is not None:
             hooks -= {"PREROUTING", "INPUT"}
         return Place(hooks=tuple(hook for hook in self.where.hooks if hook in hooks), nft_user_chains=False)
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        for wanted, interface, field in (
+            (self.src_group, packet.in_interface, "src_group"),
+            (self.dst_group, packet.out_interface, "dst_group"),
+        ):
+            if wanted is not None:
+                group = world.device_group(interface)
+                if group is None:
+                    return None
+                if bool((group ^ wanted.number) & wanted.mask) is not self.is_inverted(field):
+                    return False
+        return True
 
 
 EXTENSIONS: tuple[Any, ...] = (DevGroup,)

@@ -11,7 +11,9 @@ from iptkit.extensions.spec import Match, Option
 
 if TYPE_CHECKING:
     from iptkit.extensions.spec import Given
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context
+    from iptkit.values.packet import Packet
 
 
 class Dscp(Match, name="dscp"):
@@ -35,6 +37,9 @@ class Dscp(Match, name="dscp"):
     @classmethod
     def settle(cls, given: dict[str, Given], context: Context) -> dict[str, Given]:
         return settle_class(given, "dscp", "dscp_class")
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        return (packet.tos >> 2 == self.dscp) is not bool(self.inverted)
 
 
 EXTENSIONS: tuple[Any, ...] = (Dscp,)

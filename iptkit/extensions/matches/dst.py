@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from iptkit.extensions.headeroptions import HeaderOptions, options_layout
+from iptkit.extensions.headeroptions import HeaderOptions, options_layout, options_match
 from iptkit.extensions.numbers import UInt
 from iptkit.extensions.spec import Match, Option
+from iptkit.values.packet import DESTINATION
+
+if TYPE_CHECKING:
+    from iptkit.extensions.world import World
+    from iptkit.values.packet import Packet
 
 
 class Dst(Match, name="dst", families=(6,)):
@@ -21,6 +26,9 @@ class Dst(Match, name="dst", families=(6,)):
     dst_opts = Option("--dst-opts", type=HeaderOptions(), doc="its options by type and length, 16 at most")
     layout = options_layout("dst_len", "dst_opts")
     example = "-m dst --dst-len 8 --dst-opts 1:4 -j ACCEPT"
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        return options_match(packet, DESTINATION, self.dst_len, self.is_inverted("dst_len"), self.dst_opts)
 
 
 EXTENSIONS: tuple[Any, ...] = (Dst,)

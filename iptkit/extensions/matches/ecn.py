@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 from iptkit.extensions.numbers import UInt
 from iptkit.extensions.spec import Flag, Match, Option, Problem
 from iptkit.values.faults import BadValue
+from iptkit.values.packet import CWR, ECE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Self
 
     from iptkit.extensions.spec import RuleFacts
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context, Family
+    from iptkit.values.packet import Packet
 
 # struct xt_ecn_info, linux/netfilter/xt_ecn.h: what to look at, what of it is inverted, the codepoint
 _STRUCT = struct.Struct("=BBBx")
@@ -59,6 +62,22 @@ class Ecn(Match, name="ecn"):
         if "ecn_ip_ect" in given:
             given["ecn_ip_ect"] = codepoint
         return cls.of(inverted=tuple(f for f in given if inverted & _BITS[f]), **given)
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        # ecn_mt4 and ecn_mt6, net/netfilter/xt_ecn.c
+        if self.ecn_ip_ect is not None and (packet.tos & 3 == self.ecn_ip_ect) is self.is_inverted(
+            "ecn_ip_ect"
+        ):
+            return False
+        if self.ecn_tcp_ece is None and self.ecn_tcp_cwr is None:
+            return True
+        data, at = packet.data, packet.l4
+        if len(data) < at + 20:
+            return False
+        for field, bit in (("ecn_tcp_ece", ECE), ("ecn_tcp_cwr", CWR)):
+            if getattr(self, field) and bool(data[at + 13] & bit) is self.is_inverted(field):
+                return False
+        return True
 
 
 EXTENSIONS: tuple[Any, ...] = (Ecn,)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from iptkit.extensions.layout import Bits, Layout, Pad, Pair
 from iptkit.extensions.ranges import NumberRange, Ranged
 from iptkit.extensions.spec import Option
+from iptkit.extensions.world import HotDrop
 from iptkit.values.numbers import UINT32_MAX
+
+if TYPE_CHECKING:
+    from iptkit.extensions.world import World
+    from iptkit.values.packet import Packet
 
 
 class Esp(Ranged, name="esp"):
@@ -25,6 +30,15 @@ class Esp(Ranged, name="esp"):
     # struct xt_esp, linux/netfilter/xt_esp.h
     layout = Layout(Pair("espspi", "I", (0, UINT32_MAX)), Bits("B", inverted={1: "espspi"}), Pad(3))
     example = "-p esp -m esp --espspi 500:600 -j ACCEPT"
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        if packet.fragment_offset:
+            return False
+        if len(packet.data) < packet.l4 + 8:
+            raise HotDrop
+        low, high = self.espspi or self.whole["espspi"]
+        spi = int.from_bytes(packet.data[packet.l4 : packet.l4 + 4], "big")
+        return (low <= spi <= high) is not bool(self.inverted)
 
 
 EXTENSIONS: tuple[Any, ...] = (Esp,)

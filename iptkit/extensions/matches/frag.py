@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from iptkit.extensions.headers6 import header_at
 from iptkit.extensions.layout import Bits, Layout, Number, Pair
 from iptkit.extensions.numbers import UInt
 from iptkit.extensions.ranges import NumberRange, Range, Ranged
 from iptkit.extensions.spec import Flag, Option
+from iptkit.extensions.world import HotDrop
 from iptkit.values.numbers import UINT32_MAX
+from iptkit.values.packet import FRAGMENT
+
+if TYPE_CHECKING:
+    from iptkit.extensions.world import World
+    from iptkit.values.packet import Packet
 
 
 class Frag(Ranged, name="frag", families=(6,)):
@@ -39,6 +46,26 @@ class Frag(Ranged, name="frag", families=(6,)):
         size=16,
     )
     example = "-m frag --fragfirst -j ACCEPT"
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        # frag_mt6, net/ipv6/netfilter/ip6t_frag.c, which does not look at the length.
+        at = header_at(packet, FRAGMENT)
+        if at < 0:
+            return False
+        data = packet.data
+        if len(data) < at + 8:
+            raise HotDrop
+        low, high = self.fragid or self.whole["fragid"]
+        number = int.from_bytes(data[at + 4 : at + 8], "big")
+        if (low <= number <= high) is self.is_inverted("fragid"):
+            return False
+        word = data[at + 2] << 8 | data[at + 3]
+        return not (
+            (self.fragres and (data[at + 1] or word & 0x6))
+            or (self.fragfirst and word & ~0x7)
+            or (self.fragmore and not word & 1)
+            or (self.fraglast and word & 1)
+        )
 
 
 EXTENSIONS: tuple[Any, ...] = (Frag,)

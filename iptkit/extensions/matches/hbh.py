@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from iptkit.extensions.headeroptions import HeaderOptions, options_layout
+from iptkit.extensions.headeroptions import HeaderOptions, options_layout, options_match
 from iptkit.extensions.numbers import UInt
 from iptkit.extensions.spec import Match, Option
+from iptkit.values.packet import HOP_BY_HOP
+
+if TYPE_CHECKING:
+    from iptkit.extensions.world import World
+    from iptkit.values.packet import Packet
 
 
 class HopByHop(Match, name="hbh", families=(6,)):
@@ -21,6 +26,9 @@ class HopByHop(Match, name="hbh", families=(6,)):
     hbh_opts = Option("--hbh-opts", type=HeaderOptions(), doc="its options by type and length, 16 at most")
     layout = options_layout("hbh_len", "hbh_opts")
     example = "-m hbh --hbh-opts 5:2 -j ACCEPT"
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        return options_match(packet, HOP_BY_HOP, self.hbh_len, self.is_inverted("hbh_len"), self.hbh_opts)
 
 
 EXTENSIONS: tuple[Any, ...] = (HopByHop,)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.labels import Label
 from iptkit.extensions.layout import Bits, Layout, String
 from iptkit.extensions.spec import Match, Option
 from iptkit.values.text import quoted
+
+if TYPE_CHECKING:
+    from iptkit.extensions.world import World
+    from iptkit.values.packet import Packet
 
 
 class HelperName(Label):
@@ -32,6 +36,14 @@ class Helper(Match, name="helper"):
     # struct xt_helper_info, linux/netfilter/xt_helper.h
     layout = Layout(Bits("i", inverted={1: "helper"}), String("helper", 30, always=True), size=36)
     example = "-m helper --helper ftp -j ACCEPT"
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        # helper_mt, net/netfilter/xt_helper.c
+        connection = packet.connection
+        inverted = bool(self.inverted)
+        if connection is None or connection.master is None or not connection.master.helper:
+            return inverted
+        return (self.helper or "").startswith(connection.master.helper) is not inverted or not self.helper
 
 
 EXTENSIONS: tuple[Any, ...] = (Helper,)

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from iptkit.extensions.layout import Bits, Layout, Pad, Pair
 from iptkit.extensions.ranges import NumberRange, Ranged
 from iptkit.extensions.spec import Flag, Given, Option
+from iptkit.extensions.world import HotDrop
 from iptkit.values.numbers import UINT32_MAX
 
 if TYPE_CHECKING:
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context
+    from iptkit.values.packet import Packet
 
 
 class Ipcomp(Ranged, name="ipcomp"):
@@ -42,6 +45,16 @@ class Ipcomp(Ranged, name="ipcomp"):
     @classmethod
     def settle(cls, given: dict[str, Given], context: Context) -> dict[str, Given]:
         return given if "ipcompspi" in given else {**given, "ipcompspi": Given((0, 0), False)}
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        # comp_mt, net/netfilter/xt_ipcomp.c, does not look at the reserved field.
+        if packet.fragment_offset:
+            return False
+        if len(packet.data) < packet.l4 + 4:
+            raise HotDrop
+        low, high = self.ipcompspi or (0, 0)
+        index = packet.data[packet.l4 + 2] << 8 | packet.data[packet.l4 + 3]
+        return (low <= index <= high) is not self.is_inverted("ipcompspi")
 
 
 EXTENSIONS: tuple[Any, ...] = (Ipcomp,)

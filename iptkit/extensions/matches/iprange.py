@@ -12,7 +12,9 @@ from iptkit.values.addresses import parse_address4_lax, parse_address6, show_add
 if TYPE_CHECKING:
     from iptkit.extensions.layout import Reading
     from iptkit.extensions.spec import Extension
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context, Family
+    from iptkit.values.packet import Packet
 
 AddressRange = tuple[int, int]
 
@@ -76,6 +78,13 @@ _LAYOUT = Layout(
 )
 
 
+def _in_ranges(values: tuple[AddressRange | None, ...], inverted: int, packet: Packet) -> bool:
+    source, destination = values
+    if source is not None and (source[0] <= packet.src <= source[1]) == inverted & 1:
+        return False
+    return destination is None or (destination[0] <= packet.dst <= destination[1]) != inverted >> 1 & 1
+
+
 class IPRange4(Match, name="iprange", families=(4,)):
     """Match source or destination addresses from one to another, both included.
 
@@ -91,6 +100,9 @@ class IPRange4(Match, name="iprange", families=(4,)):
     layout = _LAYOUT
     example = "-m iprange --src-range 192.0.2.10-192.0.2.20 -j ACCEPT"
 
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        return _in_ranges(self.values, self.inverted, packet)
+
 
 class IPRange6(Match, name="iprange", families=(6,)):
     """Match source or destination addresses from one to another, both included.
@@ -105,6 +117,9 @@ class IPRange6(Match, name="iprange", families=(6,)):
     dst_range = Option("--dst-range", type=AddressRange6(), invert=True, doc="destination addresses")
     layout = _LAYOUT
     example = "-m iprange --src-range 2001:db8::10-2001:db8::20 -j ACCEPT"
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        return _in_ranges(self.values, self.inverted, packet)
 
 
 EXTENSIONS: tuple[Any, ...] = (IPRange4, IPRange6)

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 from iptkit.extensions.layout import Bits, Layout, Number
 from iptkit.extensions.spec import Flag, Match, Option
 from iptkit.values.faults import BadValue
+from iptkit.values.packet import AH, ESP, FRAGMENT, NO_NEXT
 from iptkit.values.wording import quote
 
 if TYPE_CHECKING:
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context
+    from iptkit.values.packet import Packet
 
 # MASK_*, linux/netfilter_ipv6/ip6t_ipv6header.h: the name printed, its bit, and the other names,
 # of which some come from /etc/protocols
@@ -50,6 +53,9 @@ class Headers:
         return ",".join(name for name, bit, _ in _HEADERS if value & bit)
 
 
+_BY_NUMBER = {0: 0x80, 60: 0x40, 43: 0x20, 44: 0x10, 51: 0x08, 50: 0x04, 59: 0x02}
+
+
 class IPv6Header(Match, name="ipv6header", families=(6,)):
     """Match packets that have just these extension headers, or with --soft at least these.
 
@@ -67,6 +73,35 @@ class IPv6Header(Match, name="ipv6header", families=(6,)):
         Bits("B", given={0xFF: "soft"}),
     )
     example = "-m ipv6header --header frag --soft -j DROP"
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        # ipv6header_mt6, net/ipv6/netfilter/ip6t_ipv6header.c, which goes on behind later fragments, too
+        data = packet.data
+        kind, at = data[6], 40
+        found = 0
+        while kind in _BY_NUMBER:
+            if kind == NO_NEXT:
+                found |= _BITS["ipv6-nonxt"]
+                break
+            if len(data) - at < 2:
+                return False
+            found |= _BY_NUMBER[kind]
+            if kind == ESP:
+                break
+            if kind == FRAGMENT:
+                size = 8
+            else:
+                size = (data[at + 1] + 2) * 4 if kind == AH else (data[at + 1] + 1) * 8
+            kind = data[at]
+            at += size
+            if at > len(data):
+                break
+        if kind not in (NO_NEXT, ESP):
+            found |= _BITS["protocol"]
+        wanted = self.header or 0
+        if self.soft:
+            return not (found ^ wanted ^ (0xFF if self.inverted else 0)) & wanted
+        return (found == wanted) is not bool(self.inverted)
 
 
 EXTENSIONS: tuple[Any, ...] = (IPv6Header,)

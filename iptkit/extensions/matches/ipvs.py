@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from typing import Self
 
     from iptkit.extensions.spec import Given
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context, Family
+    from iptkit.values.packet import Packet
 
 # IP_VS_CONN_F_MASQ, _TUNNEL and _DROUTE, linux/ip_vs.h
 _METHODS = {"GATE": 3, "IPIP": 2, "MASQ": 0}
@@ -135,6 +137,9 @@ class Ipvs(Match, name="ipvs"):
             inverted=tuple(f for f in present if inverted & _FLAGS[f] and f != "vdir"),
             **{field: values[field] for field in present},
         )
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        return None  # what IPVS balances is not known
 
 
 EXTENSIONS: tuple[Any, ...] = (Ipvs,)

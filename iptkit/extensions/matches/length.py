@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.layout import Bits, Layout, Pad, Pair
 from iptkit.extensions.ranges import NumberRange
 from iptkit.extensions.spec import Match, Option
 from iptkit.values.numbers import UINT16_MAX
+
+if TYPE_CHECKING:
+    from iptkit.extensions.world import World
+    from iptkit.values.packet import Packet
 
 
 class Length(Match, name="length"):
@@ -31,6 +35,10 @@ class Length(Match, name="length"):
         Pair("length", "H", (0, UINT16_MAX), always=True), Bits("B", inverted={1: "length"}), Pad(1)
     )
     example = "-p icmp -m length --length 86:65535 -j DROP"
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        low, high = self.values[0]
+        return (low <= packet.length <= high) is not bool(self.inverted)
 
 
 EXTENSIONS: tuple[Any, ...] = (Length,)

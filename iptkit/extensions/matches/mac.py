@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 from iptkit.extensions.layout import Bits, Layout, Pad, Raw
 from iptkit.extensions.spec import Match, Option, Place
 from iptkit.values.faults import BadValue
+from iptkit.values.interfaces import LOOPBACK
 from iptkit.values.wording import quote
 
 if TYPE_CHECKING:
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context
+    from iptkit.values.packet import Packet
 
 # xtopt_parse_ethermac (libxtables/xtoptions.c) reads each byte with strtoul,
 # which takes a blank and a sign, and nothing at all for 0.
@@ -51,6 +54,13 @@ class Mac(Match, name="mac"):
     # struct xt_mac_info, linux/netfilter/xt_mac.h
     layout = Layout(Raw("mac_source", 6), Pad(2), Bits("i", inverted={1: "mac_source"}))
     example = "-i eth0 -m mac --mac-source 00:00:5e:00:53:01 -j ACCEPT"
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        if packet.in_interface == LOOPBACK:
+            return False  # no Ethernet
+        if packet.source_mac is None:
+            return None
+        return (packet.source_mac == self.mac_source) is not bool(self.inverted)
 
 
 EXTENSIONS: tuple[Any, ...] = (Mac,)

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from iptkit.extensions.layout import Bits, Layout, Pair
 from iptkit.extensions.ranges import Range, Ranged
 from iptkit.extensions.spec import Option
+from iptkit.extensions.world import HotDrop
 from iptkit.values.faults import BadValue
 from iptkit.values.numbers import UINT8_MAX, parse_uint
+from iptkit.values.packet import NO_NEXT
 from iptkit.values.wording import quote
 
 if TYPE_CHECKING:
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context
+    from iptkit.values.packet import Packet
 
 # RFC 6275, 6.1, the short name after the long one
 MH_TYPES = {
@@ -86,6 +90,16 @@ class Mh(Ranged, name="mh", families=(6,)):
     # struct ip6t_mh, linux/netfilter_ipv6/ip6t_mh.h
     layout = Layout(Pair("mh_type", "B", (0, UINT8_MAX)), Bits("B", inverted={1: "mh_type"}))
     example = "-p mh -m mh --mh-type binding-update -j ACCEPT"
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        # mh_mt6, net/ipv6/netfilter/ip6t_mh.c
+        if packet.fragment_offset:
+            return False
+        data, at = packet.data, packet.l4
+        if len(data) < at + 6 or data[at] != NO_NEXT:
+            raise HotDrop
+        low, high = self.mh_type or self.whole["mh_type"]
+        return (low <= data[at + 2] <= high) is not bool(self.inverted)
 
 
 EXTENSIONS: tuple[Any, ...] = (Mh,)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.labels import Label
 from iptkit.extensions.layout import Layout, Pad, String
 from iptkit.extensions.spec import Match, Option
 from iptkit.values.text import quoted
+
+if TYPE_CHECKING:
+    from iptkit.extensions.world import World
+    from iptkit.values.packet import Packet
 
 
 class AccountName(Label):
@@ -30,6 +34,9 @@ class Nfacct(Match, name="nfacct"):
     # struct xt_nfacct_match_info_v1, linux/netfilter/xt_nfacct.h
     layout = Layout(String("name_", 32, always=True), Pad(8))
     example = "-p tcp -m tcp --dport 80 -m nfacct --nfacct-name  http"
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        return True  # objects with a quota are not known
 
 
 EXTENSIONS: tuple[Any, ...] = (Nfacct,)

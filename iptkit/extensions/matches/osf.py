@@ -12,7 +12,9 @@ from iptkit.extensions.spec import Match, Option, Place
 if TYPE_CHECKING:
     from iptkit.extensions.layout import Reading
     from iptkit.extensions.spec import Extension
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context, Family
+    from iptkit.values.packet import Packet
 
 LIMIT = 31  # bytes; MAXGENRELEN less the NUL
 
@@ -74,6 +76,9 @@ class Osf(Match, name="osf", families=(4,)):
         Number("ttl", "I", always=True),
     )
     example = "-p tcp -m osf --genre Linux --ttl 1 -j ACCEPT"
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        return None  # the fingerprints are the machine's
 
 
 EXTENSIONS: tuple[Any, ...] = (Osf,)

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from iptkit.extensions.spec import Given, RuleFacts
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context
+    from iptkit.values.packet import Packet
 
 IdRange = tuple[int, int]
 _HIGHEST = UINT32_MAX - 1  # the last number means "no id" to the kernel
@@ -94,6 +96,41 @@ class Owner(Match, name="owner"):
         for field, ids in (("uid_owner", self.uid_owner), ("gid_owner", self.gid_owner)):
             if ids is not None and ids[0] > ids[1]:
                 yield Problem(f"range is reversed: {ids[0]} is above {ids[1]}", field, "IPT127")
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        # owner_mt, net/netfilter/xt_owner.c
+        owner = packet.owner
+        if owner is None:
+            # Without a socket all that is asked for must be asked for with a `!`.
+            return all(
+                self.inverted >> index & 1 for index, value in enumerate(self.values) if value is not None
+            )
+        if self.socket_exists and self.is_inverted("socket_exists"):
+            return False
+        unknown = False
+        if self.uid_owner is not None:
+            if owner.uid is None:
+                unknown = True
+            elif (self.uid_owner[0] <= owner.uid <= self.uid_owner[1]) is self.is_inverted("uid_owner"):
+                return False
+        if self.gid_owner is not None:
+            member = self._member(owner)
+            if member is None:
+                unknown = True
+            elif member is self.is_inverted("gid_owner"):
+                return False
+        return None if unknown else True
+
+    def _member(self, owner: World_Owner) -> bool | None:
+        """Is one of the socket's groups in the range?"""
+        low, high = self.gid_owner or (0, 0)
+        if owner.gid is not None and low <= owner.gid <= high:
+            return True
+        if not self.suppl_groups:
+            return None if owner.gid is None else False
+        if owner.groups is None:
+            return None
+        return None if owner.gid is None else any(low <= group <= high for group in owner.groups)
 
 
 EXTENSIONS: tuple[Any, ...] = (Owner,)

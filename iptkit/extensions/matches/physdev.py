@@ -11,7 +11,9 @@ from iptkit.values.interfaces import interface_mask, parse_interface
 if TYPE_CHECKING:
     from iptkit.extensions.layout import Reading
     from iptkit.extensions.spec import Extension
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context, Family
+    from iptkit.values.packet import Packet
 
 
 # XT_PHYSDEV_OP_*, linux/netfilter/xt_physdev.h
@@ -89,6 +91,10 @@ class PhysDev(Match, name="physdev"):
         if bridged or (self.physdev_out is None and self.physdev_is_out is None):
             return self.where
         return Place(hooks=("PREROUTING", "INPUT", "FORWARD", "POSTROUTING"), nft_user_chains=False)
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        # physdev_mt, net/netfilter/xt_physdev.c: no packet here crosses a bridge, and then all must be inverted.
+        return all(self.inverted >> index & 1 for index, value in enumerate(self.values) if value is not None)
 
 
 EXTENSIONS: tuple[Any, ...] = (PhysDev,)

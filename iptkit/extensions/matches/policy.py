@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Self
 
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context, Family
+    from iptkit.values.packet import Packet
 
 LIMIT = 4  # elements; XT_POLICY_MAX_ELEM
 _PROTOCOLS = {50: "esp", 51: "ah", 108: "ipcomp"}
@@ -204,6 +206,10 @@ class Policy(Match, name="policy"):
             if rest:
                 values["following"] = tuple(rest)
         return cls.of(inverted=tuple(inverted), **values)
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        # What is injected has not come out of IPsec, and routes here lead into none.
+        return self.pol == "none"
 
 
 def _pack(element: Element, family: Family) -> bytes:

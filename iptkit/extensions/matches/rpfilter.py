@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.layout import Bits, Layout
 from iptkit.extensions.spec import Flag, Match, Place
+from iptkit.values.interfaces import LOOPBACK
+
+if TYPE_CHECKING:
+    from iptkit.extensions.world import World
+    from iptkit.values.packet import Packet
 
 
 class RpFilter(Match, name="rpfilter"):
@@ -25,6 +30,24 @@ class RpFilter(Match, name="rpfilter"):
     # struct xt_rpfilter_info, linux/netfilter/xt_rpfilter.h
     layout = Layout(Bits("B", given={1: "loose", 2: "validmark", 4: "accept_local", 8: "invert"}))
     example = "-m rpfilter --invert -j DROP"
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        # rpfilter_mt, net/ipv4/netfilter/ipt_rpfilter.c and net/ipv6/netfilter/ip6t_rpfilter.c
+        invert = bool(self.invert)
+        if packet.in_interface == LOOPBACK or packet.link_type == "loopback" or not packet.src:
+            passes: bool | None = True
+            if packet.family == 4 and packet.in_interface != LOOPBACK and not _local_group(packet.dst):
+                passes = None
+        else:
+            passes = None
+        if passes is None:
+            passes = world.reverse_path(
+                packet,
+                loose=bool(self.loose),
+                valid_mark=bool(self.validmark),
+                accept_local=bool(self.accept_local),
+            )
+        return None if passes is None else passes is not invert
 
 
 EXTENSIONS: tuple[Any, ...] = (RpFilter,)

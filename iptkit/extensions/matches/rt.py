@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from iptkit.extensions.headers6 import header_at
 from iptkit.extensions.layout import Bits, Layout, Number, Pad, Pair
 from iptkit.extensions.numbers import UInt
 from iptkit.extensions.ranges import NumberRange, Range, Ranged
 from iptkit.extensions.spec import Flag, Option
+from iptkit.extensions.world import HotDrop
 from iptkit.values.addresses import parse_address6, show_address6
 from iptkit.values.faults import BadValue
 from iptkit.values.numbers import UINT32_MAX
+from iptkit.values.packet import ROUTING
 
 if TYPE_CHECKING:
     from iptkit.extensions.layout import Reading
     from iptkit.extensions.spec import Extension, Given
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context, Family
+    from iptkit.values.packet import Packet
 
 LIMIT = 16  # IP6T_RT_HOPS
 
@@ -107,6 +112,40 @@ class Rt(Ranged, name="rt", families=(6,)):
                 raise BadValue("--rt-0-not-strict needs --rt-0-addrs before it", "IPT133")
             before.add(field)
         return super().settle(given, context)
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        # rt_mt6, net/ipv6/netfilter/ip6t_rt.c
+        at = header_at(packet, ROUTING)
+        if at < 0:
+            return False
+        data = packet.data
+        if len(data) < at + 4:
+            raise HotDrop
+        length = (data[at + 1] + 1) * 8
+        if len(data) - at < length:
+            return False
+        low, high = self.rt_segsleft or self.whole["rt_segsleft"]
+        if (low <= data[at + 3] <= high) is self.is_inverted("rt_segsleft"):
+            return False
+        if self.rt_len is not None and (self.rt_len == length) is self.is_inverted("rt_len"):
+            return False
+        if self.rt_type is not None and (self.rt_type == data[at + 2]) is self.is_inverted("rt_type"):
+            return False
+        if self.rt_0_res and any(data[at + 4 : at + 8]):
+            return False
+        if self.rt_0_addrs is None:
+            return True
+        wanted = self.rt_0_addrs
+        found = [
+            int.from_bytes(data[at + 8 + n * 16 : at + 24 + n * 16], "big") for n in range((length - 8) // 16)
+        ]
+        if not self.rt_0_not_strict:
+            return list(wanted) == found
+        place = 0
+        for address in found:
+            if place < len(wanted) and address == wanted[place]:
+                place += 1
+        return place == len(wanted) <= len(found)
 
 
 EXTENSIONS: tuple[Any, ...] = (Rt,)

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from iptkit.extensions.ports import TcpPorts
 from iptkit.extensions.spec import Match, Option
+from iptkit.extensions.world import HotDrop
 from iptkit.values.faults import BadValue
 from iptkit.values.wording import quote
 
 if TYPE_CHECKING:
     from typing import Self
 
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context, Family
+    from iptkit.values.packet import Packet
 
 # Chunk types by number (RFC 9260, 3758, 4820, 5061, 6525, 8260), as iptables spells them.
 CHUNKS = {
@@ -125,6 +128,36 @@ def _letters(number: int, is_set: int, looked_at: int) -> str:
     )
 
 
+def _chunks_match(packet: Packet, wanted: Chunks) -> bool:
+    """Are the packet's chunks of those types?  Raises HotDrop for a chunk that is cut off."""
+    data, at = packet.data, packet.l4 + 12
+    missing = wanted.types
+    while True:
+        if len(data) < at + 4 or not (data[at + 2] or data[at + 3]):
+            raise HotDrop
+        kind, flags = data[at], data[at + 1]
+        at += (data[at + 2] << 8 | data[at + 3]) + 3 & ~3
+        fits = wanted.types >> kind & 1 and _flags_match(wanted, kind, flags)
+        if fits and wanted.kind == "any":
+            return True
+        if fits:
+            missing &= ~(1 << kind)
+        elif wanted.kind == "only":
+            return False
+        if at >= len(data):
+            break
+    if wanted.kind == "all":
+        return not missing
+    return wanted.kind == "only"
+
+
+def _flags_match(wanted: Chunks, kind: int, flags: int) -> bool:
+    for of, are_set, looked_at in wanted.flags:
+        if of == kind:
+            return flags & looked_at == are_set
+    return True
+
+
 class Sctp(Match, name="sctp"):
     """Match SCTP packets by port and by the chunks in them.
 
@@ -185,6 +218,20 @@ class Sctp(Match, name="sctp"):
         return cls.of(
             inverted=tuple(f for f, bit in _BITS.items() if inverted & bit and f in values), **values
         )
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        # sctp_mt, net/netfilter/xt_sctp.c
+        if packet.fragment_offset:
+            return False
+        if len(packet.data) < packet.l4 + 12:
+            raise HotDrop
+        for field, port in (("sport", packet.sport), ("dport", packet.dport)):
+            ports = getattr(self, field)
+            if ports is not None and (ports[0] <= port <= ports[1]) is self.is_inverted(field):
+                return False
+        if self.chunk_types is None:
+            return True
+        return _chunks_match(packet, self.chunk_types) is not self.is_inverted("chunk_types")
 
 
 EXTENSIONS: tuple[Any, ...] = (Sctp,)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.layout import Bits, Layout
 from iptkit.extensions.spec import Flag, Match, Place
+
+if TYPE_CHECKING:
+    from iptkit.extensions.world import World
+    from iptkit.values.packet import Packet
 
 
 class Socket(Match, name="socket"):
@@ -22,6 +26,19 @@ class Socket(Match, name="socket"):
     # struct xt_socket_mtinfo3, linux/netfilter/xt_socket.h
     layout = Layout(Bits("B", given={1: "transparent", 2: "nowildcard", 4: "restore_skmark"}))
     example = "-m socket --transparent -j ACCEPT"
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        # socket_match, net/netfilter/xt_socket.c
+        found = world.socket(packet)
+        if found is None:
+            return None
+        if found is False:
+            return False
+        if (not self.nowildcard and found.wildcard) or (self.transparent and not found.transparent):
+            return False
+        if self.restore_skmark:
+            packet.mark = found.mark
+        return True
 
 
 EXTENSIONS: tuple[Any, ...] = (Socket,)

@@ -5,18 +5,23 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any
 
+from iptkit.extensions.headers6 import header_at
 from iptkit.extensions.hosts import HostMask, pack_host, prefix_length, prefix_mask, unpack_host
 from iptkit.extensions.layout import Bits, Layout, Number, Pad
 from iptkit.extensions.numbers import UInt
 from iptkit.extensions.spec import Match, Option
+from iptkit.extensions.world import HotDrop
 from iptkit.values.addresses import show_address6
 from iptkit.values.numbers import UINT8_MAX, UINT16_MAX
+from iptkit.values.packet import ROUTING
 
 if TYPE_CHECKING:
     from iptkit.extensions.hosts import HostAndMask
     from iptkit.extensions.layout import Reading
     from iptkit.extensions.spec import Extension, Given
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context, Family
+    from iptkit.values.packet import Packet
 
 _BYTE = UInt(UINT8_MAX)
 
@@ -96,6 +101,9 @@ class _Segments:
             into.values[field] = (6, unpack_host(piece[at:], 6), length)
 
 
+SEGMENT_ROUTING = 4  # the type of routing header, RFC 8754
+
+
 class Srh(Match, name="srh", families=(6,)):
     """Match packets with a segment routing header (RFC 8754), by its fields.
 
@@ -141,6 +149,58 @@ class Srh(Match, name="srh", families=(6,)):
             for field in written[:-1]:
                 out[field] = given[field]._replace(value=given[written[-1]].value)
         return out
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        # srh1_mt6, net/ipv6/netfilter/ip6t_srh.c
+        try:
+            at = header_at(packet, ROUTING)
+        except HotDrop:
+            return False
+        data = packet.data
+        if at < 0 or len(data) < at + 8:
+            return False
+        if (
+            len(data) - at < (data[at + 1] + 1) * 8
+            or data[at + 2] != SEGMENT_ROUTING
+            or data[at + 3] > data[at + 4]
+        ):
+            return False
+        left, last = data[at + 3], data[at + 4]
+        # The kernel compares the tag with a number of the host's byte order.
+        numbers = (
+            (("srh_next_hdr",), data[at]),
+            (_LENGTHS, data[at + 1]),
+            (_SEGMENTS, left),
+            (_LAST, last),
+            (("srh_tag",), data[at + 6] | data[at + 7] << 8),
+        )
+        for fields, number in numbers:
+            for field in fields:
+                wanted = getattr(self, field)
+                if wanted is not None:
+                    if field.endswith("_gt"):
+                        holds = number > wanted
+                    else:
+                        holds = number < wanted if field.endswith("_lt") else number == wanted
+                    if holds is self.is_inverted(field):
+                        return False
+        for field, place in (
+            ("srh_psid", left + 1 if left != last else -1),
+            ("srh_nsid", left - 1),
+            ("srh_lsid", 0),
+        ):
+            segment = getattr(self, field)
+            if segment is not None:
+                start = at + 8 + place * 16
+                if place < 0 or len(data) < start + 16:
+                    return False
+                _, address, length = segment
+                differs = (int.from_bytes(data[start : start + 16], "big") ^ address) & prefix_mask(
+                    length, 128
+                )
+                if bool(differs) is not self.is_inverted(field):
+                    return False
+        return True
 
 
 EXTENSIONS: tuple[Any, ...] = (Srh,)

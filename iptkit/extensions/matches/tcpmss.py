@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 from iptkit.extensions.layout import Bits, Layout, Pad, Pair
 from iptkit.extensions.ranges import NumberRange
 from iptkit.extensions.spec import Match, Option
+from iptkit.extensions.world import HotDrop
 from iptkit.values.faults import BadValue
 from iptkit.values.numbers import UINT16_MAX
 
 if TYPE_CHECKING:
     from iptkit.extensions.ranges import Range
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context
+    from iptkit.values.packet import Packet
 
 
 class MssRange(NumberRange):
@@ -23,6 +26,9 @@ class MssRange(NumberRange):
         if low > high:
             raise BadValue(f"the range {low}:{high} is reversed", "IPT127", f"write {high}:{low}")
         return low, high
+
+
+MSS_OPTION, MSS_LENGTH = 2, 4  # TCP's option, RFC 9293
 
 
 class Tcpmss(Match, name="tcpmss"):
@@ -44,6 +50,24 @@ class Tcpmss(Match, name="tcpmss"):
     # struct xt_tcpmss_match_info, linux/netfilter/xt_tcpmss.h
     layout = Layout(Pair("mss", "H", (0, UINT16_MAX), always=True), Bits("B", inverted={1: "mss"}), Pad(1))
     example = "-p tcp -m tcp --tcp-flags SYN,RST SYN -m tcpmss --mss 1:500 -j DROP"
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        # tcpmss_mt, net/netfilter/xt_tcpmss.c
+        data, at = packet.data, packet.l4
+        end = at + (data[at + 12] >> 4) * 4 if len(data) >= at + 20 else 0
+        at += 20
+        if end < at or len(data) < end:
+            raise HotDrop
+        inverted = bool(self.inverted)
+        while at < end:
+            if data[at] == MSS_OPTION and end - at >= MSS_LENGTH and data[at + 1] == MSS_LENGTH:
+                low, high = self.values[0]
+                return (low <= (data[at + 2] << 8 | data[at + 3]) <= high) is not inverted
+            if data[at] < 2:
+                at += 1
+            else:
+                at += (data[at + 1] if at + 1 < len(data) else 0) or 1
+        return inverted
 
 
 EXTENSIONS: tuple[Any, ...] = (Tcpmss,)

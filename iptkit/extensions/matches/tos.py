@@ -12,7 +12,9 @@ from iptkit.values.faults import BadValue
 if TYPE_CHECKING:
     from typing import Self
 
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context, Family
+    from iptkit.values.packet import Packet
 
 # struct xt_tos_match_info, linux/netfilter/xt_dscp.h: mask, value, invert
 _INFO = struct.Struct("=BBB")
@@ -40,6 +42,10 @@ class Tos(Match, name="tos"):
             raise BadValue(f"tos: {len(payload)} bytes from the kernel, {_INFO.size} expected")
         mask, value, inverted = _INFO.unpack_from(payload)
         return cls.of(tos=(value, mask), inverted=("tos",) if inverted else ())
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        value, mask = self.values[0]
+        return (packet.tos & mask == value) is not bool(self.inverted)
 
 
 EXTENSIONS: tuple[Any, ...] = (Tos,)

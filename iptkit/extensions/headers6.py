@@ -1,0 +1,27 @@
+"""Finding IPv6 extension headers, as ipv6_find_hdr() does (net/ipv6/exthdrs_core.c)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from iptkit.extensions.world import HotDrop
+from iptkit.values.packet import EXTENSIONS6, NO_NEXT
+
+if TYPE_CHECKING:
+    from iptkit.values.packet import Packet
+
+
+def header_at(packet: Packet, kind: int) -> int:
+    """Where the first header of this kind begins, -1 where there is none.
+
+    Raises HotDrop where the headers are cut off before it could be found.
+    """
+    for header in packet.headers:
+        if header.type == kind:
+            return header.at
+    if packet.proto in EXTENSIONS6 and packet.proto != NO_NEXT and not packet.fragment_offset:
+        raise HotDrop
+    return -1
+
+
+__all__ = ["header_at"]
