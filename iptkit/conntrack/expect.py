@@ -26,8 +26,8 @@ _FLAG_NAMES = ((PERMANENT, "PERMANENT"), (INACTIVE, "INACTIVE"), (USERSPACE, "US
 # expected already, by another connection; no room.
 ADDED, BUSY, ALREADY, FULL = "added", "busy", "already", "full"
 
-# nf_ct_expect_max: four times the buckets of the expectation table, which are nf_conntrack_buckets / 256.
-DEFAULT_MAX = 1024
+# nf_conntrack_expect_max of a machine with 262,144 buckets: buckets / 256 * 4.
+DEFAULT_MAX = 4096
 
 
 class Policy(NamedTuple):
@@ -136,6 +136,11 @@ class Expectation:
             and not (one.source ^ two.source) & self.source_port_mask & other.source_port_mask
         )
 
+    def began(self, entry: Entry, now: float) -> None:
+        """The announced connection is here: let NAT see to it."""
+        if self.on_arrival is not None:
+            self.on_arrival(entry, self, now)
+
     def line(self, now: float) -> str:
         """As /proc/net/nf_conntrack_expect shows it."""
         own = self.tuple_
@@ -175,7 +180,7 @@ class Expectations:
     __slots__ = ("_by_destination", "_by_master", "count", "maximum", "stats")
 
     def __init__(self, stats: dict[str, int] | None = None, maximum: int = DEFAULT_MAX) -> None:
-        """`stats` is where expect_new, expect_create and expect_delete are counted."""
+        """`stats` is where expect_create and expect_delete are counted."""
         self._by_destination: dict[tuple[int, int, int, int], list[Expectation]] = {}
         self._by_master: dict[int, list[Expectation]] = {}
         self.count = 0
@@ -214,7 +219,6 @@ class Expectations:
                 return None
             if not expectation.flags & PERMANENT:
                 self.remove(expectation)
-            self.stats["expect_new"] = self.stats.get("expect_new", 0) + 1
             return expectation
         return None
 

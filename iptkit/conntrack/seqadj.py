@@ -42,16 +42,29 @@ class Shift:
         return seq - shift & _MASK
 
 
-def shifts(entry: Entry) -> tuple[Shift, Shift] | None:
-    """What the two directions of a connection are shifted by; None: no helper of it can have."""
+class Shifts:
+    """The shifts of both directions; kept as `extra["seqadj"]` of an entry."""
+
+    __slots__ = ("directions",)
+
+    def __init__(self) -> None:
+        self.directions = (Shift(), Shift())
+
+    def offset(self, direction: int, seq: int) -> int:
+        """By how much a sequence number of this direction is shifted (nf_ct_seq_offset)."""
+        return self.directions[direction].at(seq)
+
+
+def shifts(entry: Entry) -> Shifts | None:
+    """What a connection is shifted by; None: no helper of it can have."""
     return entry.extra.get("seqadj") if entry.extra else None
 
 
-def prepare(entry: Entry) -> tuple[Shift, Shift]:
+def prepare(entry: Entry) -> Shifts:
     """Make room for shifts: NAT does so for a connection with a helper."""
     if entry.extra is None:
         entry.extra = {}
-    found: tuple[Shift, Shift] = entry.extra.setdefault("seqadj", (Shift(), Shift()))
+    found: Shifts = entry.extra.setdefault("seqadj", Shifts())
     return found
 
 
@@ -60,20 +73,12 @@ def shift(entry: Entry, direction: int, seq: int, change: int) -> None:
     if not change:
         return
     entry.status |= SEQ_ADJUST
-    this = prepare(entry)[direction]
+    this = prepare(entry).directions[direction]
     # Not for a retransmission of what was counted already.
     if this.before == this.after or after(seq, this.position):
         this.position = seq
         this.before = this.after
         this.after += change
-
-
-def offset(entry: Entry, direction: int, seq: int) -> int:
-    """By how much a sequence number of this direction is shifted (nf_ct_seq_offset)."""
-    if not entry.extra:
-        return 0
-    both = entry.extra.get("seqadj")
-    return both[direction].at(seq) if both else 0
 
 
 def adjust(packet: Packet, entry: Entry, direction: int) -> bool:
@@ -82,7 +87,7 @@ def adjust(packet: Packet, entry: Entry, direction: int) -> bool:
     data, at = packet.data, packet.l4
     if both is None or len(data) < at + 20:
         return False
-    this, other = both[direction], both[not direction]
+    this, other = both.directions[direction], both.directions[not direction]
     seq, ack = struct.unpack_from("!II", data, at + 4)
     _rewrite(packet, 4, seq + this.at(seq) & _MASK)
     _rewrite(packet, 8, other.undone(ack))
