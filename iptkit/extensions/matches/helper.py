@@ -43,7 +43,8 @@ class Helper(Match, name="helper"):
         inverted = bool(self.inverted)
         if connection is None or connection.master is None or not connection.master.helper:
             return inverted
-        return (self.helper or "").startswith(connection.master.helper) is not inverted or not self.helper
+        fits = not self.helper or self.helper.startswith(connection.master.helper)
+        return fits is not inverted
 
 
 EXTENSIONS: tuple[Any, ...] = (Helper,)

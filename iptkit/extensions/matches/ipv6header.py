@@ -88,10 +88,11 @@ class IPv6Header(Match, name="ipv6header", families=(6,)):
             found |= _BY_NUMBER[kind]
             if kind == ESP:
                 break
+            size = (data[at + 1] + 1) * 8
             if kind == FRAGMENT:
                 size = 8
-            else:
-                size = (data[at + 1] + 2) * 4 if kind == AH else (data[at + 1] + 1) * 8
+            elif kind == AH:
+                size = (data[at + 1] + 2) * 4
             kind = data[at]
             at += size
             if at > len(data):

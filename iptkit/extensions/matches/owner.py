@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from iptkit.extensions.spec import Given, RuleFacts
+    from iptkit.extensions.world import Owner as Socket
     from iptkit.extensions.world import World
     from iptkit.values.context import Context
     from iptkit.values.packet import Packet
@@ -121,7 +122,7 @@ class Owner(Match, name="owner"):
                 return False
         return None if unknown else True
 
-    def _member(self, owner: World_Owner) -> bool | None:
+    def _member(self, owner: Socket) -> bool | None:
         """Is one of the socket's groups in the range?"""
         low, high = self.gid_owner or (0, 0)
         if owner.gid is not None and low <= owner.gid <= high:

@@ -93,7 +93,7 @@ class PhysDev(Match, name="physdev"):
         return Place(hooks=("PREROUTING", "INPUT", "FORWARD", "POSTROUTING"), nft_user_chains=False)
 
     def matches(self, packet: Packet, world: World) -> bool | None:
-        # physdev_mt, net/netfilter/xt_physdev.c: no packet here crosses a bridge, and then all must be inverted.
+        # physdev_mt, net/netfilter/xt_physdev.c: no packet crosses a bridge here; then all must be inverted.
         return all(self.inverted >> index & 1 for index, value in enumerate(self.values) if value is not None)
 
 

@@ -44,10 +44,8 @@ class PktType(Match, name="pkttype"):
                 return None
             found = "unicast"
         elif found == "loopback":
-            if packet.family == 6 or packet.dst >> 28 == 0xE:
-                found = "multicast"
-            else:
-                found = "broadcast"
+            group = packet.family == 6 or packet.dst >> 28 == 0xE
+            found = "multicast" if group else "broadcast"
         return (found == self.pkt_type) is not bool(self.inverted)
 
 

@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from iptkit.values.packet import Packet
 
 
+def _unspecified(packet: Packet) -> bool:
+    """Has the packet no source that an answer could go to, as a client's first one to DHCP?"""
+    if packet.family == 6:
+        return not packet.src
+    return not packet.src >> 24 and (packet.dst == 0xFFFFFFFF or packet.dst >> 8 == 0xE00000)
+
+
 class RpFilter(Match, name="rpfilter"):
     """Match packets that a reply would leave by the interface they came in by.
 
@@ -34,19 +41,14 @@ class RpFilter(Match, name="rpfilter"):
     def matches(self, packet: Packet, world: World) -> bool | None:
         # rpfilter_mt, net/ipv4/netfilter/ipt_rpfilter.c and net/ipv6/netfilter/ip6t_rpfilter.c
         invert = bool(self.invert)
-        if packet.in_interface == LOOPBACK or packet.link_type == "loopback" or not packet.src:
-            passes: bool | None = True
-            if packet.family == 4 and packet.in_interface != LOOPBACK and not _local_group(packet.dst):
-                passes = None
-        else:
-            passes = None
-        if passes is None:
-            passes = world.reverse_path(
-                packet,
-                loose=bool(self.loose),
-                valid_mark=bool(self.validmark),
-                accept_local=bool(self.accept_local),
-            )
+        if packet.in_interface == LOOPBACK or packet.link_type == "loopback" or _unspecified(packet):
+            return not invert
+        passes = world.reverse_path(
+            packet,
+            loose=bool(self.loose),
+            valid_mark=bool(self.validmark),
+            accept_local=bool(self.accept_local),
+        )
         return None if passes is None else passes is not invert
 
 
