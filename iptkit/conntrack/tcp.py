@@ -154,6 +154,15 @@ def can_early_drop(entry: Entry) -> bool:
     return entry.state is not None and entry.state[STATE] in _CLOSING
 
 
+def set_closing(tracker: Tracker, entry: Entry, now: float) -> None:
+    """REJECT resets the connection: it is in CLOSE, and either side may begin anew."""
+    state: array[int] = entry.state
+    state[STATE] = CLOSE
+    for side in SEEN:
+        state[side + FLAGS] |= CLOSE_INIT
+    entry.deadline = now + tracker.timeouts(entry, "tcp_timeouts")[TCP_CLOSE]
+
+
 def _read_options(packet: Packet, data_offset: int) -> tuple[int, int] | None:
     """Window scale and flags that the options of a SYN offer; None where there are no options."""
     data = packet.data
@@ -591,3 +600,13 @@ def _reset(
     ):
         return True, new, True  # it answers a challenge ACK that was let through
     return True, new, False
+
+
+def set_closing(tracker: Tracker, entry: Entry, now: float) -> None:
+    """REJECT reset the connection: it is CLOSE from now on (nf_conntrack_tcp_set_closing)."""
+    if not entry.status & CONFIRMED:
+        return
+    was = entry.state[STATE]
+    entry.state[STATE] = CLOSE
+    if was != CLOSE and not entry.status & FIXED_TIMEOUT:
+        entry.deadline = now + tracker.timeouts(entry, "tcp_timeouts")[TCP_CLOSE]

@@ -189,6 +189,8 @@ class Tracker:
 
     def checksum_ok(self, packet: Packet, proto: int = 0, coverage: int = 0) -> bool:
         """Is the upper layer's checksum right?  `coverage`: over so many bytes (UDP-Lite)."""
+        if packet.checked is not None:
+            return packet.checked
         data, at = packet.data, packet.l4
         length = packet.length - at
         proto = proto or packet.proto
@@ -338,6 +340,11 @@ class Tracker:
         """Change what answers look like, before the entry is confirmed (nf_conntrack_alter_reply)."""
         assert not entry.status & CONFIRMED, "a confirmed entry stands in the table under its reply tuple"
         entry.reply = tuple_
+
+    def set_closing(self, entry: Entry, now: float) -> None:
+        """A TCP connection is being reset by the machine itself (nf_ct_set_closing)."""
+        if entry.status & CONFIRMED and entry.original.proto == TCP:
+            tcp.set_closing(self, entry, now)
 
     # -- packets
 
