@@ -2,24 +2,23 @@
 
 Addresses, interfaces, ports, states and the like are dimensions whose values
 are known.  Any other condition is a dimension of two values: the same words
-are the same condition, `!` its opposite.  A condition that does not follow
-from the packet is a dimension of its own for each rule, and so is one on a
-mark after a rule that may have changed it.
+are the same condition, `!` its opposite.  Conditions that do not follow from
+the packet are left out: what remains is what a rule may match.
 
-Dimensions are taken to be independent of each other.  Where they are not (a
-mark under two masks, the flags of a packet without TCP), boxes may hold
-packets that cannot be: so what is proven empty is empty.
+Dimensions are taken to be independent of each other.  Where they are not (the
+flags of a packet without TCP), boxes may hold packets that cannot be: so what
+is proven empty is empty.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from iptkit.lint.conditions import ALL_STATES, CHANGING, REWRITABLE, STATE_FLAGS
-from iptkit.lint.intervals import EMPTY, box_intersection, difference, intersection, one, union
+from iptkit.lint.conditions import ALL_STATES, CHANGING, STATE_FLAGS
+from iptkit.lint.intervals import EMPTY, difference, intersection, meet, one, union
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from iptkit.extensions.spec import Extension, Option
     from iptkit.lint.intervals import Box, Dimension, Region, Span
@@ -31,8 +30,16 @@ PROTO, FRAGMENT, SPORT, DPORT, ICMP, FLAGS = "proto", "fragment", "sport", "dpor
 STATE, LENGTH, HOPS = "state", "length", "hops"
 TCP, UDP, ICMP4, ICMP6 = 6, 17, 1, 58
 SYN, ACK = 0x02, 0x10
+# Bits of xt_conntrack.h, in the order of the values of STATE.
+_STATE_BITS = (0x001, 0x008, 0x004, 0x002, 0x100)
+INVALID, NEW, RELATED, ESTABLISHED, UNTRACKED = range(5)
+_TRANSLATED = {0x040: "snat", 0x080: "dnat"}  # states that stand beside the others
 # Matches that without options ask for no more than their protocol.
 _OF_PROTOCOLS = frozenset(("tcp", "udp", "udplite", "sctp", "dccp", "icmp", "icmp6"))
+# Matches of whose options each is a condition by itself.
+_SEPARATE = frozenset(("owner", "physdev", "conntrack", "devgroup", "ecn", "tcp", "dccp", "sctp", "udp"))
+# Matches with one option that may be inverted, the others saying how to look.
+_ONE_ASKS = frozenset(("string",))
 _NAME = 16  # bytes the kernel compares of the name of an interface
 _DOMAINS: dict[str, tuple[int, int]] = {
     IN: (0, 2 ** (8 * _NAME) - 1),
@@ -44,28 +51,25 @@ _DOMAINS: dict[str, tuple[int, int]] = {
     ICMP: (0, 0xFFFF),
     FLAGS: (0, 0x3F),
     STATE: (0, 4),
-    LENGTH: (0, 0xFFFF),
     HOPS: (0, 0xFF),
 }
-# Bits of xt_conntrack.h, in the order of the values of STATE.
-_STATE_BITS = (0x001, 0x008, 0x004, 0x002, 0x100)
-INVALID, NEW, RELATED, ESTABLISHED, UNTRACKED = range(5)
+_SHORTEST = {4: 20, 6: 40}  # bytes of an IP header
+MARKS = ("mark", "connmark")
 
 
 def domain(family: Family) -> Callable[[Dimension], Span]:
     """The function that gives all there is in a dimension."""
-    address = ((0, 2 ** (32 if family == 4 else 128) - 1),)
     spans: dict[Dimension, Span] = {name: (interval,) for name, interval in _DOMAINS.items()}
-    spans[SRC] = spans[DST] = address
+    spans[SRC] = spans[DST] = ((0, 2 ** (32 if family == 4 else 128) - 1),)
+    spans[LENGTH] = ((_SHORTEST[family], 0xFFFF),)
 
     def of(dimension: Dimension) -> Span:
         found = spans.get(dimension)
         if found is None:
-            kind = dimension[0]
-            if kind == "then":
+            if dimension[0] == "then":
                 found = of(dimension[1])
-            elif kind in ("mark", "connmark"):
-                found = ((0, dimension[1]),)
+            elif dimension[0] in MARKS:
+                found = ((0, (1 << dimension[1].bit_count()) - 1),)
             else:
                 found = ((0, 1),)  # a condition that is met or not
             spans[dimension] = found
@@ -86,6 +90,8 @@ def interface(name: str) -> Span:
 
 SOME_INTERFACE: Span = ((1, 2 ** (8 * _NAME) - 1),)
 NO_INTERFACE: Span = one(0)
+LOOPBACK: Span = interface("lo")
+NOT_LOOPBACK: Span = difference(SOME_INTERFACE, LOOPBACK)
 
 
 def network(address: int, mask: int, bits: int) -> Span | None:
@@ -97,42 +103,39 @@ def network(address: int, mask: int, bits: int) -> Span | None:
 
 
 class Asked:
-    """Reads rules; remembers what it read of extensions."""
+    """Reads rules; remembers what it read of extensions.
 
-    def __init__(self, family: Family) -> None:
+    `masks` are the masks under which marks are looked at, by match: a mark is
+    taken apart into the bits that they tell from each other.
+    """
+
+    def __init__(self, family: Family, masks: Mapping[str, Iterable[int]] | None = None) -> None:
         self.family = family
         self.domain = domain(family)
         self._bits = 32 if family == 4 else 128
         self._known: dict[Extension, Region] = {}
+        self._masks = {name: _atoms(found) for name, found in (masks or {}).items()}
 
-    def region(self, rule: Rule, epoch: int = 0) -> Region:
-        """The packets that meet a rule's conditions; [] when none can.
-
-        `epoch` counts the rules before it that may have changed marks and the
-        like: what is asked about these in two epochs is not the same thing.
-        """
+    def region(self, rule: Rule) -> Region:
+        """The packets that may meet a rule's conditions; [] when none can."""
         region: Region = [{}]
-        for part in self.parts(rule, epoch):
-            region = [both for a in region for b in part if (both := box_intersection(a, b)) is not None]
-            if not region:
-                break
+        for part in self.parts(rule):
+            if part != [{}]:
+                region = meet(region, part)
+                if not region:
+                    break
         return region
 
-    def parts(self, rule: Rule, epoch: int = 0) -> Iterator[Region]:
+    def parts(self, rule: Rule) -> Iterator[Region]:
         """What the rule's own conditions ask, and what each of its matches does."""
         core = self._core(rule)
         yield [core] if core is not None else []
-        for use in rule.matches:
-            if use.name in CHANGING:
-                yield [{("once", id(rule), use): one(1)}]
+        for use in rule.matches if rule.bound.matches or rule.bound.opaque else ():
+            if use.name == "comment" or is_changing(use):
                 continue
             known = self._known.get(use)
             if known is None:
-                known = self._known[use] = list(self._use(use))
-            if use.name in REWRITABLE and epoch:
-                known = [
-                    {_in_epoch(dimension, epoch): span for dimension, span in box.items()} for box in known
-                ]
+                known = self._known[use] = self._use(use)
             yield known
 
     def _core(self, rule: Rule) -> Box | None:
@@ -143,7 +146,7 @@ class Asked:
             (SRC, given.source, given.source_inverted),
             (DST, given.destination, given.destination_inverted),
         ):
-            if net is not None and (net != (0, 0) or inverted):
+            if net is not None and (net[1] or inverted):
                 span = network(*net, self._bits)
                 if span is None:
                     box[(dimension, net)] = one(int(not inverted))
@@ -153,7 +156,7 @@ class Asked:
             (IN, given.in_interface, given.in_inverted),
             (OUT, given.out_interface, given.out_inverted),
         ):
-            if name:
+            if name and (name != "+" or inverted):
                 self._narrow(box, dimension, interface(name), inverted)
         if given.protocol:
             self._narrow(box, PROTO, one(given.protocol), given.protocol_inverted)
@@ -162,16 +165,25 @@ class Asked:
         return None if EMPTY in box.values() else box
 
     def _narrow(self, box: Box, dimension: Dimension, span: Span, inverted: bool) -> None:
-        if inverted:
-            span = difference(self.domain(dimension), span)
-        box[dimension] = intersection(box[dimension], span) if dimension in box else span
+        box[dimension] = difference(self.domain(dimension), span) if inverted else span
+
+    def named_ports(self, rule: Rule, flags: tuple[str, ...]) -> list[tuple[bool, Span]]:
+        """The ports that a rule names with some options, each with whether it is negated."""
+        out: list[tuple[bool, Span]] = []
+        for use in rule.matches:
+            for option, value in zip(use.options, use.values, strict=True) if use.kind == "match" else ():
+                if option.flag in flags and value is not None:
+                    items = value if use.name == "multiport" else (value,)
+                    if _are_numbers(items):
+                        out.append((bool(use.inverted >> option.index & 1), union(map(_range, items))))
+        return out
 
     # -- matches
 
     def _use(self, use: Extension) -> Region:
         """What one use of a match asks."""
-        if use.name == "comment":
-            return [{}]
+        if use.kind == "opaque":
+            return [{("opaque", use): one(1)}]
         region: Region = [{}]
         unread: list[Option[Any]] = []
         for option, value in zip(use.options, use.values, strict=True):
@@ -179,42 +191,50 @@ class Asked:
                 continue
             inverted = bool(use.inverted >> option.index & 1)
             part = self._option(use, option.flag, value, inverted)
-            if part is None:
-                unread.append(option)
+            if part is not None:
+                region = meet(region, part)
+            elif use.name in _SEPARATE:
+                dimension = (use.kernel_name, option.flag, value)
+                region = meet(region, [{dimension: one(int(not inverted))}])
             else:
-                region = [both for a in region for b in part if (both := box_intersection(a, b)) is not None]
+                unread.append(option)
         if unread or (use.name not in _OF_PROTOCOLS and use.values.count(None) == len(use.values)):
-            self._unread(use, unread, region)
-        return [box for box in region if EMPTY not in box.values()]
+            region = meet(region, [self._unread(use, unread)])
+        return [
+            {dimension: span for dimension, span in box.items() if span != self.domain(dimension)}
+            for box in region
+            if EMPTY not in box.values()
+        ]
 
-    def _unread(self, use: Extension, unread: list[Option[Any]], region: Region) -> None:
+    def _unread(self, use: Extension, unread: list[Option[Any]]) -> Box:
         """Options whose meaning is not looked at: together a condition that is met or not."""
         inverted = [option for option in unread if use.inverted >> option.index & 1]
-        # A single option that is inverted asks the opposite of the same one that is not.
-        opposite = len(unread) == 1 and bool(inverted)
+        # A condition that is inverted asks the opposite of the same one that is not.
+        opposite = len(inverted) == 1 and (len(unread) == 1 or use.name in _ONE_ASKS)
         words = tuple(
             (option.flag, use.values[option.index], option in inverted and not opposite) for option in unread
         )
-        dimension = (use.kernel_name, words)
-        for box in region:
-            box[dimension] = one(int(not opposite))
+        return {(use.kernel_name, words): one(int(not opposite))}
 
     def _option(self, use: Extension, flag: str, value: Any, inverted: bool) -> Region | None:
         """What one option asks; None where that is not known."""
-        name = use.name
-        if flag == "--ports":
-            span = union(_ports(item) for item in value)
+        if flag in STATE_FLAGS:
+            return self._states(value, inverted)
+        if flag == "--ports" and _are_numbers(value):
+            span = union(map(_range, value))
             if inverted:
                 left = difference(self.domain(SPORT), span)
-                return [{SPORT: left, DPORT: left}]
+                return [{SPORT: left, DPORT: left}] if left else []
             return [{SPORT: span}, {DPORT: span}]
-        found = self._single(name, flag, value)
+        if flag == "--mark" and use.name in MARKS:
+            return self._mark(use.name, value[0], value[1], inverted)
+        found = self._single(use.name, flag, value)
         if found is None:
             return None
         dimension, span = found
-        if inverted:
-            span = difference(self.domain(dimension), span)
-        return [{dimension: span}]
+        whole = self.domain(dimension)
+        span = difference(whole, span) if inverted else intersection(whole, span)
+        return [{dimension: span}] if span else []
 
     def _single(self, name: str, flag: str, value: Any) -> tuple[Dimension, Span] | None:
         if name in ("tcp", "udp", "sctp", "dccp", "udplite"):
@@ -224,10 +244,8 @@ class Asked:
                 mask, wanted = value
                 return FLAGS, union(one(bits) for bits in range(0x40) if bits & mask == wanted)
         elif name == "multiport":
-            return (SPORT if flag == "--sports" else DPORT), union(_ports(item) for item in value)
-        elif flag in STATE_FLAGS:
-            if value & ALL_STATES == value:
-                return STATE, union(one(at) for at, bit in enumerate(_STATE_BITS) if value & bit)
+            if _are_numbers(value):
+                return (SPORT if flag == "--sports" else DPORT), union(map(_range, value))
         elif flag in ("--icmp-type", "--icmpv6-type"):
             kind, low, high = value
             if kind == 255 and flag == "--icmp-type":
@@ -239,27 +257,80 @@ class Asked:
             return LENGTH, _range(value)
         elif name in ("ttl", "hl"):
             return HOPS, _hops(flag, value)
-        elif name in ("mark", "connmark") and flag == "--mark":
-            mark, mask = value
-            return (name, mask, 0), one(mark) if mark & mask == mark else EMPTY
         return None
 
+    def _states(self, value: int, inverted: bool) -> Region:
+        """Connection states.  SNAT and DNAT stand beside the others, and may be met whatever these are."""
+        span = union(one(at) for at, bit in enumerate(_STATE_BITS) if value & bit)
+        beside = [("ct", name) for bit, name in _TRANSLATED.items() if value & bit]
+        left = difference(self.domain(STATE), span)
+        if inverted:
+            if not left:
+                return []
+            box: Box = {STATE: left} if value & ALL_STATES else {}
+            box.update((dimension, one(0)) for dimension in beside)
+            return [box]
+        region: Region = [{STATE: span}] if span else []
+        region += [{dimension: one(1)} for dimension in beside]
+        return region
 
-def _in_epoch(dimension: Dimension, epoch: int) -> Dimension:
-    """The same dimension at another time, where it is one that rules may change."""
-    if isinstance(dimension, str) and dimension not in (HOPS, LENGTH):
-        return dimension
-    return ("then", dimension, epoch)
+    def _mark(self, name: str, mark: int, mask: int, inverted: bool) -> Region:
+        """A mark under a mask, taken apart into groups of bits."""
+        if mark & ~mask:
+            return [{}] if inverted else []
+        groups = [bits for bits in self._masks.get(name, [mask]) if bits & mask]
+        whole: Box = {(name, bits): one(_packed(mark, bits)) for bits in groups}
+        if not inverted:
+            return [whole]
+        out: Region = []
+        same: Box = {}
+        for dimension, span in whole.items():
+            out.append({**same, dimension: difference(self.domain(dimension), span)})
+            same[dimension] = span
+        return out
+
+
+def is_changing(use: Extension) -> bool:
+    """Does whether a match matches not follow from the packet?  Some matches do something themselves."""
+    if use.name in CHANGING:
+        return True
+    if use.name == "connlabel":
+        return any(o.flag == "--set" and v for o, v in zip(use.options, use.values, strict=True))
+    return False
+
+
+def _atoms(masks: Iterable[int]) -> list[int]:
+    """Groups of bits that no mask tells from each other; together all bits of all masks."""
+    out: list[int] = []
+    for mask in masks:
+        new = mask
+        split = []
+        for bits in out:
+            split += [part for part in (bits & mask, bits & ~mask) if part]
+            new &= ~bits
+        out = [*split, new] if new else split
+    return out
+
+
+def _packed(value: int, bits: int) -> int:
+    """The bits of a value that a mask picks, moved together."""
+    out = at = 0
+    while bits:
+        lowest = bits & -bits
+        out |= bool(value & lowest) << at
+        at += 1
+        bits ^= lowest
+    return out
+
+
+def _are_numbers(items: Any) -> bool:
+    """Has a list of ports no service in it that is still a name?"""
+    return all(isinstance(low, int) and isinstance(high, int) for low, high in items)
 
 
 def _range(value: tuple[int, int]) -> Span:
     low, high = value
     return ((low, high),) if low <= high else EMPTY
-
-
-def _ports(item: Any) -> Span:
-    """One item of a multiport list: a port, or a range of two."""
-    return _range(item) if isinstance(item, tuple) else one(item)
 
 
 def _hops(flag: str, value: int) -> Span:

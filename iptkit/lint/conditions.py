@@ -30,6 +30,7 @@ DECIDING = frozenset(
         "REDIRECT",
         "NETMAP",
         "TPROXY",
+        "SYNPROXY",
     )
 )
 # Targets that write a record of the packet and leave it as it is.
@@ -50,7 +51,7 @@ CHANGING = frozenset(
     )
 )
 # Targets that leave the packet, its marks and all sets as they are.
-HARMLESS = DECIDING | LOGGING | {"RETURN", "SYNPROXY", "TEE", "RATEEST", "LED", "IDLETIMER"}
+HARMLESS = DECIDING | LOGGING | {"RETURN", "TEE", "RATEEST", "LED", "IDLETIMER"}
 # Matches on what a target may rewrite while the packet is still in the table.
 REWRITABLE = frozenset(
     (

@@ -16,8 +16,8 @@ from iptkit.extensions.spec import RuleFacts, Target
 from iptkit.lint.alike import Alike
 from iptkit.lint.calls import Calls
 from iptkit.lint.conditions import STATE_MATCHES, states_in
-from iptkit.lint.flow import MOST_RULES, Flow, TooMuch
-from iptkit.lint.judged import judge
+from iptkit.lint.flow import Flow
+from iptkit.lint.judged import MOST_RULES, judge
 from iptkit.lint.kernel import refusals
 from iptkit.lint.meant import Meant
 from iptkit.lint.normal import Forms
@@ -51,8 +51,8 @@ class PartFacts:
     """The rules of one section whose shapes have a part in common, each rule with its chain.
 
     `bound` is the meaning of that part, or of the shape as a whole where it
-    is not put together from parts.  Values are at the same places in all these
-    rules; words are counted from `offset` of the rule's own Bound.
+    is not put together from parts.  It tells where the values of all these
+    rules are; its words count from `offset` of the rule's own Bound.
     """
 
     __slots__ = ("bound", "chains", "rules")
@@ -310,19 +310,30 @@ class SectionFacts:
 
     @functools.cached_property
     def flow(self) -> Flow | None:
-        """Which packets come to which rule; None where that is more than can be told."""
-        if sum(len(chain.rules) for chain in self.chains.values()) > MOST_RULES or self.calls.nft.loops:
-            return None
+        """Which packets come to which rule; None for a table that does not load, or is nested too deep."""
         flow = Flow(self)
-        try:
-            return flow if flow.left else None
-        except TooMuch:
-            return None
+        return flow if flow.usable else None
 
     @functools.cached_property
     def judged(self) -> list[Judgement]:
         """Rules that do nothing, and why."""
         return judge(self)
+
+    @functools.cached_property
+    def is_judged(self) -> bool:
+        """Has every rule been looked at?  Of large sections only what is plain is judged."""
+        return self.flow is not None and sum(len(chain.rules) for chain in self.chains.values()) <= MOST_RULES
+
+    @functools.cached_property
+    def dead(self) -> set[int]:
+        """Numbers of the lines whose rules no packet comes to and matches."""
+        out = {each.rule.line.number for each in self.judged if each.dead}
+        out.update(rule.line.number for rule in self._behind_closed())
+        return out
+
+    def _behind_closed(self) -> Iterator[Rule]:
+        for name, at in self.reach.closed.items():
+            yield from self.chains[name].rules[at + 1 :]
 
     @functools.cached_property
     def refusals(self) -> list[Diagnostic]:

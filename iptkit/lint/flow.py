@@ -1,10 +1,9 @@
 """Which packets come to which rule: every packet at once, as boxes (see iptkit.lint.asked).
 
-A table is walked once, callers before the chains they call.  Before each rule
-stands what is left of the packets; a verdict takes away what it matches, a
-call what the called chain decides.  That is exact as long as it does not take
-too much: then `exact` says no, what is left is taken for more than it is, and
-only what is proven gone is gone.
+Nothing is worked out before somebody asks.  What a rule is asked about is the
+packets that it matches; from these is taken what the rules before it take, in
+its chain and in those that call it.  What is proven gone is gone; what is left
+may be more than there is, where looking closer would take too long.
 """
 
 from __future__ import annotations
@@ -13,295 +12,526 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.core import Jump
-from iptkit.lint.asked import HOPS, IN, LENGTH, NO_INTERFACE, OUT, SOME_INTERFACE, Asked
-from iptkit.lint.conditions import HARMLESS, REWRITABLE, is_return, is_verdict
-from iptkit.lint.intervals import EVERYTHING, are_disjoint, box_difference, covers, meet
+from iptkit.lint.asked import (
+    DPORT,
+    DST,
+    HOPS,
+    IN,
+    LENGTH,
+    MARKS,
+    NO_INTERFACE,
+    OUT,
+    SOME_INTERFACE,
+    SRC,
+    STATE,
+    Asked,
+    is_changing,
+)
+from iptkit.lint.conditions import HARMLESS, is_accept, is_return, is_verdict, names_target
+from iptkit.lint.intervals import EVERYTHING, Remains, TooMuch, Work, box_within, meet, meets, union
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from iptkit.lint.facts import SectionFacts
-    from iptkit.lint.intervals import Box, Region
+    from iptkit.lint.intervals import Box, Region, Span
+    from iptkit.ruleset.bound import Bound
     from iptkit.ruleset.model import Chain, Rule
+    from iptkit.syntax.document import RuleLine
 
-MOST_RULES = 4_000  # of a section; more are not walked
-MOST_WORK = 200_000  # pieces of boxes compared, for a whole section
-MOST_BOXES = 400  # that what is left may fall into
+MOST_RULES = 2_500  # of a chain; of longer ones only rules without a condition are looked at
+MOST_WORK = 1_500_000  # boxes compared, for a whole section
+_MOST_MASKS = 32
+_DESTINATION = ("--dport", "--dports", "--ports")
+_DEEPEST = 60  # chains that call each other; nf_tables takes 15
+NOTHING: Region = []
+MOST_BOXES = 200  # that the packets of a chain may fall into
+_BYTES = ("string", "u32", "bpf")
+# Targets that rewrite something and go on -> what is asked of packets that may then be otherwise.
+_REWRITES: dict[str, tuple[str, ...]] = {
+    "MARK": ("mark",),
+    "HMARK": ("mark",),
+    "CONNMARK": ("mark", "connmark"),
+    "TOS": ("tos", "dscp", "ecn", *_BYTES),
+    "DSCP": ("tos", "dscp", *_BYTES),
+    "ECN": ("tos", "ecn", *_BYTES),
+    "TTL": (HOPS, *_BYTES),
+    "HL": (HOPS, *_BYTES),
+    "TCPMSS": ("tcpmss", "tcp", LENGTH, *_BYTES),
+    "TCPOPTSTRIP": ("tcpmss", "tcp", *_BYTES),
+    "SET": ("set",),
+    "CT": (STATE, "ct", "conntrack", "connlabel", "helper"),
+    "NOTRACK": (STATE, "ct", "conntrack", "connlabel", "helper"),
+    "SNPT": (SRC, *_BYTES),
+    "DNPT": (DST, *_BYTES),
+    "CHECKSUM": _BYTES,
+    "CLASSIFY": (),
+    "CONNSECMARK": (),
+    "SECMARK": (),
+}
 
 
-class TooMuch(Exception):
-    """A question takes more work than it may.  That is no error: the answer is not worth its price."""
+class Item:
+    """A line of a chain: one rule, or several that a list of addresses makes.
+
+    `region` is what it may match, whatever comes before it; `changing` says
+    whether that does not follow from the packet alone.
+    """
+
+    __slots__ = ("at", "changing", "region", "rule", "rules", "target")
+
+    def __init__(self, at: int, rule: Rule, target: Any, changing: bool) -> None:
+        self.at = at  # counted in lines that are not refused
+        self.rule = rule  # the first of its rules
+        self.rules = [rule]
+        self.target = target
+        self.changing = changing
+        self.region: Region = []
+
+    @property
+    def line(self) -> RuleLine:
+        return self.rule.line
 
 
-class Passed:
-    """What came of packets that were sent into a chain."""
+class Taken:
+    """What the items of a chain take, and of that what can concern a box.
 
-    __slots__ = ("back", "by_rule", "policy")
+    Most boxes name one small network or one port: those are found by it.
+    """
 
-    def __init__(self) -> None:
-        self.by_rule: list[tuple[Rule, Region]] = []  # verdicts, with the packets they took
-        self.policy: Region = []  # what a built-in chain's policy took
-        self.back: Region = []  # what a user chain sent back
+    __slots__ = ("_by_key", "_coarse", "_fine", "_rest")
+
+    def __init__(self, regions: list[Region], bits: int) -> None:
+        self._fine, self._coarse = (8, 24) if bits == 32 else (64, 96)  # bits of a network's addresses
+        self._rest: list[tuple[int, Box]] = []
+        # dimension -> key -> the boxes, with the places of their items
+        self._by_key: dict[str, dict[tuple[int, int], list[tuple[int, Box]]]] = {SRC: {}, DST: {}, DPORT: {}}
+        for at, region in enumerate(regions):
+            for box in region:
+                found = self._rest
+                for dimension, keyed in self._by_key.items():
+                    key = self._key(box, dimension)
+                    if key is not None:
+                        found = keyed.setdefault(key, [])
+                        break
+                found.append((at, box))
+
+    def _key(self, box: Box, dimension: str) -> tuple[int, int] | None:
+        span = box.get(dimension)
+        if span is None or len(span) > 1:
+            return None
+        ((low, high),) = span
+        for level in (0,) if dimension == DPORT else (self._fine, self._coarse):
+            if low >> level == high >> level:
+                return level, low >> level
+        return None
+
+    def concerning(self, box: Box, at: int) -> Region:
+        """The boxes of items before a place that can have something in common with a box."""
+        out = [each for place, each in self._rest if place < at]
+        for dimension, keyed in self._by_key.items():
+            key = self._key(box, dimension)
+            if key is None:
+                lists = list(keyed.values())
+            elif dimension == DPORT:
+                lists = [keyed.get(key, [])]
+            elif key[0] == self._fine:
+                wider = self._coarse, key[1] >> self._coarse - self._fine
+                lists = [keyed.get(key, []), keyed.get(wider, [])]
+            else:
+                by = self._coarse - self._fine
+                lists = [
+                    found
+                    for (level, each), found in keyed.items()
+                    if (each if level == self._coarse else each >> by) == key[1]
+                ]
+            out += [each for found in lists for place, each in found if place < at]
+        return out
 
 
 class Flow:
-    """The packets in one table.  Raises TooMuch where a question cannot be answered at its price."""
+    """The packets in one table."""
 
     def __init__(self, section: SectionFacts) -> None:
         self._section = section
-        self.asked = Asked(section.facts.family)
-        self._domain = self.asked.domain
-        self._work = 0
-        self._regions: dict[tuple[int, int], Region] = {}
-        self._epochs: dict[str, list[int]] = {}
+        self.asked = Asked(section.facts.family, _masks(section))
+        self.work = Work(MOST_WORK)
+        self.remains = Remains(self.asked.domain, self.work)
+        self._items: dict[str, list[Item]] = {}
+        self._places: dict[str, dict[int, int]] = {}
+        self._taken: dict[str, Taken] = {}
+        self._changing: dict[Bound, bool] = {}
         self._decided: dict[str, Region] = {}
-        self.exact = True
+        self._inflow: dict[str, Region] = {}
 
-    def _spend(self, amount: int) -> None:
-        self._work += amount
-        if self._work > MOST_WORK:
-            raise TooMuch
+    @functools.cached_property
+    def usable(self) -> bool:
+        """Are there no loops that packets come into, and no endless nests?  Such a table does not load."""
+        calls = self._section.calls.nft
+        if any(loop & calls.reached for loop in calls.loops):
+            return False
+        return not calls.too_deep(_DEEPEST)
+
+    def is_long(self, name: str) -> bool:
+        """Has a chain more rules than can be looked at one by one?"""
+        return len(self._section.chains[name].rules) > MOST_RULES
 
     # -- rules
 
-    def region(self, chain: Chain, at: int) -> Region:
-        """What the rule at a place of a chain asks."""
-        epoch = self._epochs_of(chain)[at]
-        rule = chain.rules[at]
-        key = id(rule), epoch
-        found = self._regions.get(key)
+    def items(self, name: str) -> list[Item]:
+        """The lines of a chain that are not refused; of a long chain none."""
+        found = self._items.get(name)
         if found is None:
-            self._spend(10)
-            found = self._regions[key] = self.asked.region(rule, epoch)
+            found = self._items[name] = [] if self.is_long(name) else self._read(self._section.chains[name])
         return found
 
-    def _epochs_of(self, chain: Chain) -> list[int]:
-        """For each rule of a chain, how many before it may have changed packets or sets."""
-        found = self._epochs.get(chain.name)
-        if found is None:
-            found = self._epochs[chain.name] = []
-            count = 0
-            for rule in chain.rules:
-                found.append(count)
-                target = self._section.target_of(rule)
-                if isinstance(target, Jump):
-                    count += target.chain in self._section.alike.changing_chains
-                elif target is not None and target.name not in HARMLESS:
-                    count += 1
-        return found
+    def _read(self, chain: Chain) -> list[Item]:
+        section, region = self._section, self.asked.region
+        refused = self._refused
+        out: list[Item] = []
+        epochs = self._rewritten and dict.fromkeys(self._rewritten, 0)
+        before: RuleLine | None = None
+        for rule in chain.rules:
+            line = rule.line
+            if refused and line.number in refused:
+                continue
+            self.work.spend(30)
+            if line is not before:
+                before = line
+                target = section.target_of(rule)
+                item = Item(len(out), rule, target, self._changes(rule))
+                out.append(item)
+                if epochs:
+                    now = dict(epochs)
+                    for kind in self._rewritten_by(target):
+                        epochs[kind] += 1
+            else:
+                item.rules.append(rule)
+            asked = region(rule)
+            if epochs:
+                asked = [self._then(box, chain.name, now) for box in asked]
+            item.region += asked
+        return out
 
-    def counts(self, rule: Rule) -> bool:
-        """Does a rule take part at all?  Those that are refused do not."""
-        return rule.line.number not in self._section.refused
+    def item(self, name: str, rule: Rule) -> Item | None:
+        """The item of a rule; None in long chains, and for refused rules."""
+        places = self._places.get(name)
+        if places is None:
+            places = self._places[name] = {id(r): item.at for item in self.items(name) for r in item.rules}
+        at = places.get(id(rule))
+        return None if at is None else self.items(name)[at]
 
-    # -- sets
+    @functools.cached_property
+    def _refused(self) -> set[int]:
+        """Numbers of the lines that are refused: they count for nothing."""
+        section = self._section
+        queued = {each.rule.line.number for each in section.bare_targets.get("QUEUE", ())}
+        return section.refused | section.facts.refused | queued
 
-    def less(self, left: Region, taken: Region) -> Region:
-        """What is left without what was taken; as it is where that would fall into too many pieces."""
-        for box in taken:
-            out: Region = []
-            self._spend(len(left))
-            for each in left:
-                out += box_difference(each, box, self._domain)
-            if len(out) > MOST_BOXES:
-                self.exact = False
-                return left
-            left = out
-        return left
+    # -- what rules rewrite
 
-    def covers(self, region: Region, box: Box) -> bool:
-        self._spend(len(region))
-        return covers(region, box, self._domain)
+    @functools.cached_property
+    def _rewritten(self) -> frozenset[str]:
+        """What is asked of packets in this table that a rule of it may rewrite."""
+        section = self._section
+        names = {segment.cls.name for segment in section.sites if segment.cls.kind == "target"}
+        names.update(section.bare_targets)
+        out: set[str] = set()
+        for name in names - HARMLESS:
+            out.update(_REWRITES.get(name, _ANYTHING))
+        if any(part.opaque for part in section.parts):
+            out.update(_ANYTHING)
+        return frozenset(out)
 
-    def meet(self, a: Region, b: Region) -> Region:
-        self._spend(len(a) * len(b))
-        return meet(a, b)
+    def _rewritten_by(self, target: Any) -> frozenset[str] | tuple[str, ...]:
+        if isinstance(target, Jump):
+            return self._rewritten if target.chain in self._section.alike.changing_chains else ()
+        if target is None or target.name in HARMLESS:
+            return ()
+        return _REWRITES.get(target.name, self._rewritten)
 
-    def meets(self, a: Region, b: Region) -> bool:
-        """Is anything in both?"""
-        self._spend(len(a) * len(b))
-        return any(not are_disjoint(x, y) for x in a for y in b)
+    def _then(self, box: Box, chain: str, epochs: dict[str, int]) -> Box:
+        """What is asked about what may be rewritten is another thing in another chain, or later."""
+        out: Box = {}
+        for dimension, span in box.items():
+            epoch = epochs.get(dimension if isinstance(dimension, str) else dimension[0])
+            out[dimension if epoch is None else ("then", dimension, chain, epoch)] = span
+        return out
+
+    def elsewhere(self, region: Region) -> Region:
+        """Packets as another chain sees them: what may have been rewritten is asked anew."""
+        if not self._rewritten:
+            return region
+        return [{d: span for d, span in box.items() if d[0] != "then"} for box in region]
 
     # -- chains
 
+    def takes(self, item: Item) -> Region:
+        """The packets that surely do not go on to the next rule; what changes takes none for sure."""
+        target = item.target
+        if item.changing or target is None:
+            return []
+        if isinstance(target, Jump):
+            if target.goto:
+                return item.region
+            decided = self.decided(target.chain)
+            return item.region if decided == EVERYTHING else self._met(item.region, decided)
+        return item.region if is_verdict(target) or is_return(target) else []
+
+    def _changes(self, rule: Rule) -> bool:
+        """Has a rule a condition that may match one packet and not the next like it?"""
+        found = self._changing.get(rule.bound)
+        if found is None:
+            found = self._changing[rule.bound] = any(is_changing(use) for use in rule.matches)
+        return found
+
+    def _met(self, a: Region, b: Region) -> Region:
+        self.work.spend(len(a) * len(b))
+        return list(a) if b == EVERYTHING else meet(a, b)
+
+    def _taken_in(self, name: str) -> Taken:
+        found = self._taken.get(name)
+        if found is None:
+            bits = 32 if self.asked.family == 4 else 128
+            found = self._taken[name] = Taken([self.takes(item) for item in self.items(name)], bits)
+        return found
+
+    def left(self, name: str, at: int, region: Region, also: Region = NOTHING) -> Iterator[Box]:
+        """The pieces of a region that no item of a chain before a place takes.  Raises TooMuch."""
+        taken = self._taken_in(name)
+        for box in region:
+            before = taken.concerning(box, at)
+            self.work.spend(len(before))
+            yield from self.remains.pieces(box, [*before, *also])
+
+    def _are_left(self, name: str, at: int, region: Region, also: Region = NOTHING) -> bool:
+        return any(True for _ in self.left(name, at, region, also))
+
     def decided(self, name: str) -> Region:
-        """The packets that a chain surely sends nobody back of, whatever comes before it."""
+        """Packets that a chain sends back to nobody, wherever they come from.  Perhaps there are more."""
         found = self._decided.get(name)
         if found is None:
             self._decided[name] = []  # a chain that needs itself proves nothing
-            chain = self._section.chains.get(name)
-            found = [] if chain is None else self._decided_by(chain)
+            if self._section.chains[name].builtin:
+                found = []
+            elif self.is_long(name) or self._section.reach.decides(name):
+                found = EVERYTHING if self._section.reach.decides(name) else []
+            else:
+                found = self._decided_by(name)
             self._decided[name] = found
         return found
 
-    def _decided_by(self, chain: Chain) -> Region:
-        left = EVERYTHING
+    def _decided_by(self, name: str) -> Region:
         out: Region = []
-        for at, rule in enumerate(chain.rules):
-            if not left:
-                break
-            target = self._section.target_of(rule)
-            if not self.counts(rule) or not self._takes(target):
-                continue
-            region = self.region(chain, at)
-            hit = self.meet(left, region)
+        back: Region = []  # what may have gone back before
+        for item in self.items(name):
+            target = item.target
+            gone: Region = []
+            goes: Region = []
             if is_verdict(target):
-                out += hit
-                left = self.less(left, region)
+                gone = [] if item.changing else item.region
             elif isinstance(target, Jump):
-                gone = self.meet(hit, self.decided(target.chain))
-                out += gone
-                left = self.less(left, region if target.goto else gone)
-            else:
-                left = self.less(left, region)
-        # What may change on the way to the chain proves nothing to its callers.
-        out = [box for box in out if not any(map(_may_change, box))]
-        return out[:MOST_BOXES]
-
-    def _takes(self, target: Any) -> bool:
-        return is_verdict(target) or is_return(target) or isinstance(target, Jump)
-
-    # -- the walk
-
-    @functools.cached_property
-    def inflow(self) -> dict[str, Region]:
-        """Chain -> the packets that come into it; chains without any are left out."""
-        return self._walked[0]
-
-    @functools.cached_property
-    def left(self) -> dict[str, list[Region]]:
-        """Chain -> for each rule the packets that come to it, and last those that no rule took."""
-        return self._walked[1]
-
-    @functools.cached_property
-    def _walked(self) -> tuple[dict[str, Region], dict[str, list[Region]]]:
-        section = self._section
-        inflow: dict[str, Region] = {}
-        left: dict[str, list[Region]] = {}
-        for name in section.calls.nft.ordered(section.chains):
-            chain = section.chains[name]
-            if chain.builtin:
-                inflow[name] = [self._arriving(name)]
-            elif section.is_piece:
-                inflow[name] = EVERYTHING
-            if name in inflow:
-                left[name] = self._walk(chain, inflow)
-        return inflow, left
-
-    def _arriving(self, name: str) -> Box:
-        """What the packets of a built-in chain have in common."""
-        box: Box = {IN: SOME_INTERFACE, OUT: SOME_INTERFACE}
-        if name in ("PREROUTING", "INPUT"):
-            box[OUT] = NO_INTERFACE
-        elif name in ("OUTPUT", "POSTROUTING"):
-            box[IN] = NO_INTERFACE
-            if name == "POSTROUTING":
-                del box[IN]
-        return box
-
-    def _walk(self, chain: Chain, inflow: dict[str, Region]) -> list[Region]:
-        left = inflow[chain.name]
-        out = []
-        for at, rule in enumerate(chain.rules):
-            out.append(left)
-            if not left or not self.counts(rule):
-                continue
-            target = self._section.target_of(rule)
-            if not self._takes(target):
-                continue
-            region = self.region(chain, at)
-            if isinstance(target, Jump):
-                hit = self.meet(left, region)
-                if hit:
-                    inflow[target.chain] = self._joined(inflow.get(target.chain, []), self._here(hit))
-                gone = region if target.goto else self.meet(region, self.decided(target.chain))
-                left = self.less(left, gone)
-            else:
-                left = self.less(left, region)
-        out.append(left)
+                decided = self.decided(target.chain)
+                gone = [] if item.changing else self._met(item.region, decided)
+                if target.goto and {} not in decided:
+                    goes = item.region
+            elif is_return(target):
+                goes = item.region
+            if gone and back:
+                gone = self._without(gone, back)
+            # What may be otherwise on the way to the chain proves nothing to its callers.
+            out += [box for box in gone if not any(d[0] == "then" for d in box)]
+            back += goes
+            if len(out) > MOST_BOXES or {} in back or {} in gone:
+                break
         return out
 
-    def _here(self, region: Region) -> Region:
-        """Packets as a called chain sees them: what it asks may have changed is asked anew."""
-        return [{d: span for d, span in box.items() if not _may_change(d)} for box in region]
+    def _without(self, region: Region, other: Region) -> Region:
+        """Some of what is in a region and not in another: all of it, unless that is too much to tell."""
+        out: Region = []
+        try:
+            for box in region:
+                pieces = []
+                for piece in self.remains.pieces(box, other):
+                    pieces.append(piece)
+                    if len(pieces) > 64:
+                        break
+                out += pieces
+        except TooMuch:
+            pass
+        return out
 
-    def _joined(self, one: Region, other: Region) -> Region:
-        """Both together; everything, where that is too much."""
-        if any(not box for box in (*one, *other)):
-            return EVERYTHING
-        both = [*one, *(box for box in other if box not in one)]
-        if len(both) > MOST_BOXES:
-            self.exact = False
-            return EVERYTHING
-        return both
+    def inflow(self, name: str) -> Region:
+        """The packets that come into a chain; [] for a chain that none come into."""
+        found = self._inflow.get(name)
+        if found is None:
+            section = self._section
+            if section.chains[name].builtin:
+                found = [_arriving(name)]
+            elif section.is_piece:
+                found = EVERYTHING
+            elif name not in section.calls.nft.reached:
+                found = []
+            else:
+                found = self._called(name)
+            self._inflow[name] = found
+        return found
+
+    def _called(self, name: str) -> Region:
+        out: Region = []
+        for caller, rule in self._section.calls.by_callee.get(name, ()):
+            if self.is_long(caller):
+                if self.inflow(caller) and id(rule) not in self._section.reach.dead:
+                    out += self.elsewhere(self.inflow(caller))
+                continue
+            item = self.item(caller, rule)
+            if item is not None:
+                out += self.elsewhere(self.coming(caller, item))
+            if {} in out:
+                return EVERYTHING
+        return self._simpler(out)
+
+    def coming(self, name: str, item: Item) -> Region:
+        """The packets that come to an item and may match it; more than these where it is hard to tell."""
+        hits = self._met(self.inflow(name), item.region)
+        out: Region = []
+        try:
+            for piece in self.left(name, item.at, hits):
+                out.append(piece)
+                if len(out) > 16:
+                    return hits
+        except TooMuch:
+            return hits
+        return out
+
+    def _simpler(self, region: Region) -> Region:
+        """The same packets in fewer boxes; with more packets, where there would be too many boxes."""
+        out: Region = []
+        for box in sorted(region, key=len):
+            if not any(box_within(box, other) for other in out):
+                out.append(box)
+                if len(out) > MOST_BOXES:
+                    break
+        else:
+            return out
+        common = set(region[0]).intersection(*region[1:])
+        return [{d: union([box[d] for box in region]) for d in common}]
 
     # -- questions
 
-    def hit(self, chain: Chain, at: int) -> Region:
-        """The packets that come to a rule and meet its conditions."""
-        left = self.left.get(chain.name)
-        return [] if left is None else self.meet(left[at], self.region(chain, at))
+    def is_live(self, name: str, item: Item, only: Box | None = None) -> bool:
+        """May any packet come to an item and match it, or any of `only` these?  A no is certain."""
+        try:
+            hits = self._met(self.inflow(name), item.region)
+            if only is not None:
+                hits = meet([only], hits)
+            return bool(hits) and self._are_left(name, item.at, hits)
+        except TooMuch:
+            return True
 
-    def policy(self, name: str) -> Region:
-        """The packets that the policy of a built-in chain decides."""
-        chain = self._section.chains[name]
-        out = list(self.left[name][-1])
-        for at, rule in enumerate(chain.rules):
-            target = self._section.target_of(rule)
-            if self.counts(rule) and is_return(target):
-                out += self.hit(chain, at)
-            elif self.counts(rule) and isinstance(target, Jump) and target.goto:
-                out += self.less(self.hit(chain, at), self.decided(target.chain))
-        return out
+    def covers(self, taken: Region, region: Region) -> bool:
+        """Is all of a region surely in what is taken?"""
+        try:
+            return not any(True for box in region for _ in self.remains.pieces(box, taken))
+        except TooMuch:
+            return False
 
-    def fate(self, name: str, packets: Region) -> Passed:
-        """What becomes of packets that come into a chain."""
-        out = Passed()
-        out.back = self._fate(name, packets, out, 0)
-        if self._section.chains[name].builtin:
-            out.policy, out.back = out.back, []
-        return out
+    def comes_to_policy(self, name: str, only: Box | None = None) -> bool:
+        """May any packet, or any of `only` these, come to the policy of a built-in chain?"""
+        if self.is_long(name):
+            return name not in self._section.reach.closed and not self._ends_closed(name)
+        try:
+            arriving = self.inflow(name) if only is None else meet([only], self.inflow(name))
+            items = self.items(name)
+            for item in items:
+                target = item.target
+                if isinstance(target, Jump):
+                    decided = self.decided(target.chain) if target.goto else EVERYTHING
+                    if {} not in decided and self._goes(name, item, arriving, decided):
+                        return True
+                elif is_return(target) and self._goes(name, item, arriving):
+                    return True
+            return self._are_left(name, len(items), arriving)
+        except TooMuch:
+            return True
 
-    def _fate(self, name: str, packets: Region, out: Passed, depth: int) -> Region:
-        if depth > len(self._section.chains):
-            raise TooMuch
-        chain = self._section.chains[name]
-        left = packets
-        back: Region = []
-        for at, rule in enumerate(chain.rules):
-            if not left:
-                break
-            target = self._section.target_of(rule)
-            if not self.counts(rule) or not self._takes(target):
+    def _goes(self, name: str, item: Item, arriving: Region, but: Region = NOTHING) -> bool:
+        return self._are_left(name, item.at, self._met(arriving, item.region), but)
+
+    def _ends_closed(self, name: str) -> bool:
+        """Does the last rule of a long chain decide everything?"""
+        rules = self._section.chains[name].rules
+        last = rules[-1]
+        if id(last) not in self._section.reach.unconditional.get(name, ()):
+            return False
+        target = self._section.target_of(last)
+        if isinstance(target, Jump):
+            return self._section.reach.decides(target.chain)
+        return is_verdict(target)
+
+    def walked(self, name: str) -> Iterator[tuple[str, Item]]:
+        """The items of a built-in chain and those it leads to, each once, as packets come to them."""
+        seen = {name}
+        pending = [(name, iter(self.items(name)))]
+        while pending:
+            chain, items = pending[-1]
+            item = next(items, None)
+            if item is None:
+                pending.pop()
                 continue
-            region = self.region(chain, at)
-            hit = self.meet(left, region)
-            if not hit:
-                continue
-            rest = self._strictly_less(left, region)
-            if isinstance(target, Jump):
-                returned = self._fate(target.chain, self._here(hit), out, depth + 1)
-                if target.goto:
-                    back += returned
-                else:
-                    rest += returned
-            elif is_return(target):
-                back += hit
-            else:
-                out.by_rule.append((rule, hit))
-            left = rest
-        return back + left
+            yield chain, item
+            if isinstance(item.target, Jump) and item.target.chain not in seen:
+                seen.add(item.target.chain)
+                pending.append((item.target.chain, iter(self.items(item.target.chain))))
 
-    def _strictly_less(self, left: Region, taken: Region) -> Region:
-        before = self.exact
-        self.exact = True
-        out = self.less(left, taken)
-        if not self.exact:
-            raise TooMuch
-        self.exact = before
-        return out
+    def named_ports(self, name: str) -> Span:
+        """The destination ports that rules of a built-in chain, or those it leads to, name."""
+        spans: list[Span] = []
+        for _, item in self.walked(name):
+            if item.rule.bound.protocol:
+                spans += [span for _, span in self.asked.named_ports(item.rule, _DESTINATION)]
+        return union(spans)
+
+    def is_accepted(self, name: str, only: Box) -> bool:
+        """May any of these packets be accepted by a rule of a built-in chain, or those it leads to?
+
+        A program that is asked, by NFQUEUE, may accept them.
+        """
+        try:
+            return any(
+                meets([only], item.region) and self.is_live(chain, item, only)
+                for chain, item in self.walked(name)
+                if is_accept(item.target) or "QUEUE" in names_target(item.target)
+            )
+        except TooMuch:
+            return True
 
 
-def _may_change(dimension: Any) -> bool:
-    """Is a dimension about what a rule may change before the packet gets somewhere else?"""
-    if isinstance(dimension, str):
-        return dimension in (HOPS, LENGTH)
-    return dimension[0] in REWRITABLE or dimension[0] in ("then", "once")
+_ANYTHING = tuple({kind for kinds in _REWRITES.values() for kind in kinds})
+
+
+def _masks(section: SectionFacts) -> dict[str, set[int]]:
+    """The masks under which marks are looked at, by match."""
+    out: dict[str, set[int]] = {}
+    for segment in section.sites:
+        if segment.cls.name in MARKS:
+            found = out.setdefault(segment.cls.name, set())
+            seen = set()
+            for placed, shape, _, _, words in section.uses(segment):
+                if words not in seen:
+                    seen.add(words)
+                    value = section.facts.use(placed, shape, words).values[0]
+                    if value is not None:
+                        found.add(value[1])
+    return {name: masks for name, masks in out.items() if len(masks) <= _MOST_MASKS}
+
+
+def _arriving(name: str) -> Box:
+    """What the packets of a built-in chain have in common."""
+    if name in ("PREROUTING", "INPUT"):
+        return {IN: SOME_INTERFACE, OUT: NO_INTERFACE}
+    if name == "OUTPUT":
+        return {IN: NO_INTERFACE, OUT: SOME_INTERFACE}
+    if name == "POSTROUTING":
+        return {OUT: SOME_INTERFACE}
+    return {IN: SOME_INTERFACE, OUT: SOME_INTERFACE}

@@ -1,4 +1,4 @@
-"""Sets of whole numbers as intervals, and products of such sets.
+"""Sets of whole numbers as intervals, products of such sets, and what is left of one without others.
 
 A `Span` is a sorted tuple of disjoint intervals (low, high), both ends in it.
 A `Box` gives a span for some dimensions; in a dimension it does not name it
@@ -19,6 +19,10 @@ Region = list[Box]
 
 EMPTY: Span = ()
 EVERYTHING: Region = [{}]
+
+
+class TooMuch(Exception):
+    """A question takes more work than it may.  That is no error: the answer is not worth its price."""
 
 
 def one(value: int) -> Span:
@@ -84,6 +88,21 @@ def is_within(a: Span, b: Span) -> bool:
     return True
 
 
+def share(a: Span, b: Span) -> bool:
+    """Have two spans a number in common?"""
+    if len(a) == 1 and len(b) == 1:
+        return a[0][0] <= b[0][1] and b[0][0] <= a[0][1]
+    i = j = 0
+    while i < len(a) and j < len(b):
+        if a[i][1] < b[j][0]:
+            i += 1
+        elif b[j][1] < a[i][0]:
+            j += 1
+        else:
+            return True
+    return False
+
+
 def box_intersection(a: Box, b: Box) -> Box | None:
     """What is in both; None when nothing is."""
     out = dict(a)
@@ -102,7 +121,7 @@ def box_intersection(a: Box, b: Box) -> Box | None:
 def are_disjoint(a: Box, b: Box) -> bool:
     for dimension, span in b.items():
         mine = a.get(dimension)
-        if mine is not None and mine is not span and not intersection(mine, span):
+        if mine is not None and mine is not span and not share(mine, span):
             return True
     return False
 
@@ -138,15 +157,58 @@ def meet(a: Region, b: Region) -> Region:
     return [both for x in a for y in b if (both := box_intersection(x, y)) is not None]
 
 
-def covers(region: Region, box: Box, domain: Callable[[Dimension], Span], limit: int = 64) -> bool:
-    """Is all of a box in the region?  A no may also mean that it took more than `limit` pieces to tell."""
-    if any(box_within(box, each) for each in region):
-        return True
-    left = [box]
-    for each in region:
-        left = [piece for part in left for piece in box_difference(part, each, domain)]
-        if not left:
-            return True
-        if len(left) > limit:
-            return False
-    return False
+def meets(a: Region, b: Region) -> bool:
+    """Is anything in both?"""
+    return any(not are_disjoint(x, y) for x in a for y in b)
+
+
+FOR_A_QUESTION = 20_000  # comparisons of boxes, beside looking at each once
+
+
+class Work:
+    """How many boxes may be compared; `spend` raises TooMuch when all is spent."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, amount: int) -> None:
+        self.left = amount
+
+    def spend(self, amount: int) -> None:
+        self.left -= amount
+        if self.left < 0:
+            raise TooMuch
+
+
+class Remains:
+    """What is left of regions without others."""
+
+    __slots__ = ("_domain", "_work")
+
+    def __init__(self, domain: Callable[[Dimension], Span], work: Work) -> None:
+        self._domain = domain
+        self._work = work
+
+    def pieces(self, box: Box, taken: Region) -> Iterator[Box]:
+        """The pieces of a box that are in none of the boxes of `taken`, one after the other.
+
+        Ask for the first alone, and that is found without looking for all.
+        Raises TooMuch.
+        """
+        stack = [(box, taken)]
+        spent = -len(taken)
+        while stack:
+            piece, others = stack.pop()
+            spent += len(others) + 1
+            if spent > FOR_A_QUESTION:
+                raise TooMuch
+            self._work.spend(len(others) + 1)
+            others = [other for other in others if not are_disjoint(piece, other)]
+            if not others:
+                yield piece
+                continue
+            if any(box_within(piece, other) for other in others):
+                continue
+            # The box that stands out of the fewest sides leaves the fewest pieces.
+            first = min(others, key=len)
+            rest = [other for other in others if other is not first]
+            stack += [(each, rest) for each in box_difference(piece, first, self._domain)]

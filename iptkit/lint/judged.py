@@ -9,154 +9,239 @@ no packet enters get none: something else is said of the chain.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from iptkit.extensions.core import Jump
-from iptkit.lint.conditions import LOGGING, is_return, is_verdict, names_target
-from iptkit.lint.flow import TooMuch
+from iptkit.lint.conditions import LOGGING, is_return, is_unconditional, is_verdict, names_target
+from iptkit.lint.flow import MOST_WORK
+from iptkit.lint.intervals import TooMuch, meet, meets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from iptkit.lint.facts import SectionFacts
-    from iptkit.lint.flow import Flow
-    from iptkit.ruleset.model import Chain, Rule
+    from iptkit.lint.flow import Flow, Item
+    from iptkit.lint.intervals import Region
+    from iptkit.ruleset.model import Rule
 
 UNREACHABLE, SHADOWED, REDUNDANT = "IPT201", "IPT202", "IPT203"
-IMPOSSIBLE, AFTER_VERDICT = "IPT205", "IPT214"
+IMPOSSIBLE, DUPLICATE, AFTER_VERDICT = "IPT205", "IPT204", "IPT214"
+MOST_RULES = 6_000  # of a section; of larger ones only what stands behind a rule without conditions
+MOST_BOXES = 64  # that the packets of one rule may fall into
 
 
 class Judgement(NamedTuple):
-    """What is said of a rule: a code, and the rule it is on account of."""
+    """What is said of a line: a code, its first rule, and the rule it is on account of.
+
+    `dead` says that no packet comes to it and matches it.
+    """
 
     code: str
     rule: Rule
     by: Rule | None
+    dead: bool = True
 
 
 def judge(section: SectionFacts) -> list[Judgement]:
-    """All there is to say about a section, in the order of its chains."""
+    """All there is to say about a section."""
     flow = section.flow
-    out: list[Judgement] = []
     if flow is None:
-        out += _behind_closed(section)
-        return out
-    for name in flow.inflow:
-        chain = section.chains[name]
-        said = _Chain(section, flow, chain)
-        try:
-            said.look()
-        except TooMuch:
-            out += [each for each in said.out if each.code != REDUNDANT or each.by is not None]
-            break
-        out += said.out
-    return out
+        return []
+    if not section.is_judged:
+        return list(_behind_closed(section))
+    found = _Judge(section, flow)
+    with contextlib.suppress(TooMuch):  # what is said already is true all the same
+        found.look()
+    flow.work.left = MOST_WORK
+    return found.out
 
 
 def _behind_closed(section: SectionFacts) -> Iterator[Judgement]:
     """For large sections: what stands behind a rule that takes every packet."""
     reach = section.reach
+    duplicates = section.alike.duplicates
     for name, at in reach.closed.items():
         if name in reach.entered:
             rules = section.chains[name].rules
             for rule in rules[at + 1 :]:
-                if id(rule) not in section.alike.duplicates and rule.line.number not in section.refused:
+                if id(rule) not in duplicates and rule.line.number not in section.refused:
                     logs = names_target(section.target_of(rule)) in LOGGING
                     after = logs and is_verdict(section.target_of(rules[at]))
                     yield Judgement(AFTER_VERDICT if after else UNREACHABLE, rule, rules[at])
 
 
-class _Chain:
-    """Judges the rules of one chain."""
-
-    def __init__(self, section: SectionFacts, flow: Flow, chain: Chain) -> None:
+class _Judge:
+    def __init__(self, section: SectionFacts, flow: Flow) -> None:
         self._section = section
         self._flow = flow
-        self._chain = chain
-        self._left = flow.left[chain.name]
-        self._judged: set[int] = set()  # places of rules of which something is said
+        self._judged: set[int] = set()  # `id` of the items of which something is said
+        self._leant_on: set[int] = set()  # and of those that make others superfluous
+        self._later: dict[str, list[tuple[str, Item]]] | None = None
         self.out: list[Judgement] = []
 
     def look(self) -> None:
-        duplicates = self._section.alike.duplicates
-        rules = self._chain.rules
-        for at, rule in enumerate(rules):
-            if not self._flow.counts(rule):
-                self._judged.add(at)
-            elif not self._flow.region(self._chain, at):
-                self._judged.add(at)
-                self.out.append(Judgement(IMPOSSIBLE, rule, None))
-            elif id(rule) in duplicates:
-                self._judged.add(at)
-            elif not self._flow.meets(self._left[at], self._flow.region(self._chain, at)):
-                self._judged.add(at)
-                self.out.append(self._dead(at))
-        # From the end: what stays must not lean on what is to go.
-        for at in range(len(rules) - 2, -1, -1):
-            if at not in self._judged:
-                by = self._replaced_by(at)
-                if by is not None:
-                    self._judged.add(at)
-                    self.out.append(Judgement(REDUNDANT, rules[at], by))
+        section, flow = self._section, self._flow
+        entered = [name for name in section.chains if not flow.is_long(name) and flow.inflow(name)]
+        for name in entered:
+            self._look_for_dead(name)
+        # What is to stay must not lean on what is to go: so later rules come first.
+        seen: set[str] = set()
+        for name in entered:
+            if section.chains[name].builtin or section.is_piece:
+                self._look_for_superfluous(name, seen)
+
+    def _say(self, code: str, item: Item, by: Rule | None, dead: bool = True) -> None:
+        self._judged.add(id(item))
+        self.out.append(Judgement(code, item.rule, by, dead))
 
     # -- rules no packet comes to
 
-    def _dead(self, at: int) -> Judgement:
-        rule = self._chain.rules[at]
-        for before in range(at):
-            taker = self._chain.rules[before]
-            if self._flow.counts(taker) and self._covers(before, at):
-                return Judgement(self._code(taker, rule), rule, taker)
-        return Judgement(UNREACHABLE, rule, None)
+    def _look_for_dead(self, name: str) -> None:
+        duplicates = self._section.alike.duplicates
+        for item in self._flow.items(name):
+            if not item.region:
+                self._say(IMPOSSIBLE, item, None)
+            elif all(id(rule) in duplicates for rule in item.rules):
+                self._judged.add(id(item))
+            elif not self._flow.is_live(name, item):
+                self._say(*self._dead(name, item))
 
-    def _covers(self, before: int, at: int) -> bool:
-        """Does one rule take all packets that meet the conditions of another?"""
-        target = self._section.target_of(self._chain.rules[before])
-        taken = self._flow.region(self._chain, before)
-        if isinstance(target, Jump):
-            if not target.goto:
-                taken = self._flow.meet(taken, self._flow.decided(target.chain))
-        elif not is_verdict(target) and not is_return(target):
-            return False
-        return all(self._flow.covers(taken, box) for box in self._flow.region(self._chain, at))
+    def _dead(self, name: str, item: Item) -> tuple[str, Item, Rule | None]:
+        for taker in self._flow.items(name)[: item.at]:
+            taken = self._flow.takes(taker)
+            if taken and self._flow.covers(taken, item.region):
+                return self._code(taker, item), item, taker.rule
+        return UNREACHABLE, item, None
 
-    def _code(self, taker: Rule, rule: Rule) -> str:
-        target = self._section.target_of(taker)
-        if not is_verdict(target):
+    def _code(self, taker: Item, item: Item) -> str:
+        if not is_verdict(taker.target):
             return UNREACHABLE
-        if names_target(self._section.target_of(rule)) in LOGGING:
+        if names_target(item.target) in LOGGING:
             return AFTER_VERDICT
-        if id(taker) in self._section.reach.unconditional.get(self._chain.name, ()):
+        if any(is_unconditional(rule) for rule in taker.rules):
             return UNREACHABLE
-        return REDUNDANT if taker.target == rule.target else SHADOWED
+        return REDUNDANT if taker.rule.target == item.rule.target else SHADOWED
 
     # -- rules that later ones make superfluous
 
-    def _replaced_by(self, at: int) -> Rule | None:
-        """The last of the later rules that together do the same to all packets of a rule, if they do."""
-        flow, chain = self._flow, self._chain
-        rule = chain.rules[at]
-        if not is_verdict(self._section.target_of(rule)) or self._changes(at):
-            return None
-        packets = flow.hit(chain, at)
-        for later in range(at + 1, len(chain.rules)):
-            other = chain.rules[later]
-            target = self._section.target_of(other)
-            region = flow.region(chain, later)
-            if target is None or not flow.counts(other) or not flow.meets(packets, region):
-                continue
-            if not is_verdict(target) or other.target != rule.target:
-                return None
-            # What is reported itself, and may go, replaces nothing.
-            if later not in self._judged and not self._changes(later):
-                packets = flow.less(packets, region)
-                if not packets:
-                    return other
-        return None
+    def _look_for_superfluous(self, name: str, seen: set[str]) -> None:
+        """Look at the rules of a chain from its end, and at those of chains called where they are called."""
+        seen.add(name)
+        for item in reversed(self._flow.items(name)):
+            target = item.target
+            if isinstance(target, Jump):
+                if target.chain not in seen and not self._flow.is_long(target.chain):
+                    self._look_for_superfluous(target.chain, seen)
+            elif is_verdict(target) and not item.changing and id(item) not in self._judged:
+                by = self._replaced_by(name, item)
+                if by is not None:
+                    self._say(REDUNDANT, item, by, dead=False)
 
-    def _changes(self, at: int) -> bool:
-        """Has a rule a condition that may match one packet and not the next like it?"""
-        for box in self._flow.region(self._chain, at):
-            if any(isinstance(dimension, tuple) and dimension[0] == "once" for dimension in box):
-                return True
-        return False
+    def _replaced_by(self, name: str, item: Item) -> Rule | None:
+        """The last of the later rules that together do the same to all packets of a rule, if they do."""
+        if id(item) in self._leant_on:
+            return None
+        flow = self._flow
+        packets: Region = []
+        for piece in flow.left(name, item.at, meet(flow.inflow(name), item.region)):
+            packets.append(piece)
+            if len(packets) > MOST_BOXES:
+                return None
+        after = _After(self._section, flow, self._judged, item)
+        if not after.is_replaced(name, item.at + 1, packets) or not after.by:
+            return None
+        self._leant_on.update(map(id, after.by))
+        return after.by[-1].rule
+
+
+class _Otherwise(Exception):
+    """Something else would become of packets of a rule, were it not there."""
+
+
+class _After:
+    """What becomes of the packets of a rule, were it not there."""
+
+    def __init__(self, section: SectionFacts, flow: Flow, judged: set[int], item: Item) -> None:
+        self._section = section
+        self._flow = flow
+        self._judged = judged
+        self._item = item
+        self._target = item.rule.target
+        self.by: list[Item] = []
+
+    def is_replaced(self, name: str, at: int, packets: Region) -> bool:
+        try:
+            return self._follow(name, at, packets, 0)
+        except _Otherwise:
+            return False
+
+    def _follow(self, name: str, at: int, packets: Region, depth: int) -> bool:
+        """Do later rules decide them all, in this chain and in those that called it?"""
+        left = self._through(name, at, packets, depth)
+        if not left:
+            return True
+        section, flow = self._section, self._flow
+        if section.chains[name].builtin or section.is_piece or depth > 20:
+            return False
+        for caller, rule in section.calls.by_callee[name]:
+            if not flow.inflow(caller):
+                continue
+            call = flow.item(caller, rule)
+            if call is None:
+                return False
+            back = meet(flow.elsewhere(left), call.region)
+            goto = isinstance(call.target, Jump) and call.target.goto
+            start = len(flow.items(caller)) if goto else call.at + 1
+            if back and not self._follow(caller, start, back, depth + 1):
+                return False
+        return True
+
+    def _through(self, name: str, at: int, packets: Region, depth: int) -> Region:
+        """What rules of a chain from a place on leave of packets.  Raises _Otherwise."""
+        flow = self._flow
+        if flow.is_long(name) or depth > 20:
+            raise _Otherwise
+        back: Region = []
+        for item in flow.items(name)[at:]:
+            flow.work.spend(len(packets) * len(item.region) + 1)
+            if not meets(packets, item.region):
+                continue
+            target = item.target
+            if item is self._item or item.changing:
+                raise _Otherwise
+            if target is None:
+                continue
+            if id(item) in self._judged:
+                # What is reported itself may go, and then it must not matter.
+                if item.rule.target == self._target:
+                    continue
+                raise _Otherwise
+            if isinstance(target, Jump):
+                hits = flow.elsewhere(meet(packets, item.region))
+                returned = self._through(target.chain, 0, hits, depth + 1)
+                packets = self._less(packets, item.region)
+                if target.goto:
+                    back += returned
+                else:
+                    packets += meet(returned, item.region)
+            elif is_return(target):
+                back += meet(packets, item.region)
+                packets = self._less(packets, item.region)
+            elif item.rule.target != self._target:
+                raise _Otherwise
+            else:
+                self.by.append(item)
+                packets = self._less(packets, item.region)
+            if not packets:
+                break
+        return packets + back
+
+    def _less(self, packets: Region, taken: Region) -> Region:
+        out: Region = []
+        for box in packets:
+            for piece in self._flow.remains.pieces(box, taken):
+                out.append(piece)
+                if len(out) > MOST_BOXES:
+                    raise _Otherwise
+        return out

@@ -39,6 +39,7 @@ MODULES: dict[str, str] = {
     "connection_state": "216 223 310",
     "targets": "220 313 314",
     "no_op": "221",
+    "policies": "301 302 303 304 312",
     "long_chain": "401 406",
     "runs": "402 403 404",
     "deprecated": "501 502 503 504 505",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from iptkit.lint.check import SectionCheck, whole
+from iptkit.lint.judged import IMPOSSIBLE
 from iptkit.text.diagnostic import Edit, Span
 
 if TYPE_CHECKING:
@@ -33,13 +34,14 @@ class DuplicateRule(SectionCheck, code="IPT204"):
         if not duplicates:
             return
         entered = section.reach.entered
+        impossible = {each.rule.line.number for each in section.judged if each.code == IMPOSSIBLE}
         for name, chain in section.chains.items():
             if name not in entered:
                 continue
             for rule in chain.rules:
                 first = duplicates.get(id(rule))
-                if first is not None:
-                    line = rule.line
+                line = rule.line
+                if first is not None and line.number not in impossible:
                     fix = (
                         (Edit(Span(line.number, 0, len(line.raw) + 1), "", True),) if rule.picks == 1 else ()
                     )
