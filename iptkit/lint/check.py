@@ -165,7 +165,7 @@ def _usual_span(line: RuleLine, index: int) -> Span | None:
     words = shape.words
     if index >= len(words):
         return None
-    values = iter(line.written_values())
+    values = iter(line.values)
     start = 0
     for word in words[:index]:
         start += len(next(values) if word is None else word) + 1

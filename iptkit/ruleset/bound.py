@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# A word of a shape: the place of its value among the rule's, or the word itself.  A place may be counted from
-# the end, as that of the head's values is (see Shape).
+# A word of a shape: the place of its value among the rule's, or the word itself.  Places below 0 count from
+# the end.
 Ref = int | str
 
 RULE_COMMANDS = "ACDIR"
@@ -363,8 +363,8 @@ class Bound:
     # "help", "version", or "family" for a line the other family's tool would take
     ends = ""
 
-    # Set where the shape was put together from head and tail: these two, bound, and how many words the head
-    # has.  What is `Later` then follows from them.
+    # Set where the shape was put together from head and tail: these two, bound.  The tail counts words from
+    # the end of the line: `offset` is the number of all words then.  What is `Later` follows from these.
     earlier: Bound | None = None
     later: Bound | None = None
     offset = 0
@@ -399,7 +399,10 @@ class Bound:
 
     @property
     def part(self) -> Bound:
-        """Who has the matches and the target, as many shapes share them: the tail, or all of it."""
+        """Who has the matches and the target, as many shapes share them: the tail, or the shape as a whole.
+
+        Its words are counted from `offset`.
+        """
         return self.later or self
 
     def finish(self, matches: tuple[Placed, ...]) -> None:

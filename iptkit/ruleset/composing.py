@@ -42,12 +42,11 @@ _HEAD_ATTRIBUTES = (
     "command", "chain", "source", "source_inverted", "destination", "destination_inverted", "in_interface",
     "in_inverted", "out_interface", "out_inverted", "lists", "hooked",
 )  # fmt: skip
-_HEAD_REFS = ("chain", "source", "destination", "in_interface", "out_interface")
 _TAIL_ATTRIBUTES = (
     "protocol", "protocol_inverted", "fragment", "fragment_inverted", "jump", "goto", "jumps", "reading",
 )  # fmt: skip
-_COMMAND = ("-A", None)
-_NO_SHAPE = Shape.of(())
+_NO_WORDS = Part(())
+_NO_SHAPE = Shape(_NO_WORDS, _NO_WORDS)
 # The attributes of a Bound that one piece sets, by the letter it is noted under.
 _ATTRIBUTES = {
     "s": ("source", "source_inverted"),
@@ -73,10 +72,27 @@ class _Piece(NamedTuple):
     free: bool  # the use reads alike whatever the protocol of the rule
 
 
+class _End(NamedTuple):
+    """What the words say from one of the runs of a tail on; values and words are counted from the end."""
+
+    words: int
+    memos: tuple[Memo | RawMemo, ...]
+    matches: tuple[Placed, ...]
+    target: Placed | None
+    reading: tuple[Placed, ...]
+    implicit: bool  # the first use is of a match that its protocol brought
+    where: tuple[tuple[str, int], ...]
+    set: tuple[tuple[str, Any], ...]  # attributes of the Bound, by name
+
+
+_NOTHING = _End(0, (), (), None, (), False, (), ())
+
+
 class _BoundPart(NamedTuple):
-    """The head or tail of shapes, bound; its words count from its own start."""
+    """The head or tail of shapes, bound."""
 
     bound: Bound
+    words: int
     letters: frozenset[str]
     attributes: dict[str, Any]  # what the whole takes from it
 
@@ -88,13 +104,16 @@ class Composer:
         self._binder = binder
         self._pieces: dict[tuple[str | None, ...], _Piece | None] = {}
         self._segments: dict[tuple[int, int, bool, int, bool], Segment | None] = {}
+        self._ends: dict[tuple[Any, ...], _End | None] = {}
         self._parts: dict[Part, _BoundPart | None] = {}
 
     def compose(self, shape: Shape) -> Bound | None:
         """The shape bound from pieces, or None where that is not plainly right.
 
-        Head and tail are composed apart, since they are combined most freely;
-        putting them together is then all there is to do for most new shapes.
+        Head and tail are bound apart, since they are combined most freely; so
+        putting them together is all there is to do for most new shapes.  The
+        values of a head are counted from the first of the rule, those of a
+        tail from the last, whatever stands between.
         """
         parts = self._parts
         first, second = shape.head, shape.tail
@@ -114,160 +133,142 @@ class Composer:
         attributes = out.__dict__
         attributes.update(head.attributes)
         attributes.update(tail.attributes)
-        attributes["memos"] = tail.bound.memos + head.bound.memos
+        attributes["memos"] = head.bound.memos + tail.bound.memos
         attributes["appends"] = head.bound.appends and tail.bound.appends
+        attributes["offset"] = head.words + tail.words
         return out
 
     def _head(self, part: Part) -> _BoundPart | None:
-        bound = self._compose(part.words) if part.words else None
-        if bound is None:
+        if not part.words:
             return None
-        # Its values stand at the end of a rule's.
-        for name in _HEAD_REFS:
-            ref = getattr(bound, name)
-            if ref.__class__ is int:
-                setattr(bound, name, ref - part.holes)
-        bound.lists = tuple([ref for ref in (bound.source, bound.destination) if ref is not None])
-        attributes = {"earlier": bound, "offset": len(part.words), **_taken(bound, _HEAD_ATTRIBUTES)}
-        return _BoundPart(bound, frozenset(bound.where), attributes)
+        bound = bind(self._binder, Shape(_NO_WORDS, part))
+        return None if bound.faults else _part(part, "earlier", bound, _HEAD_ATTRIBUTES)
 
     def _tail(self, part: Part) -> _BoundPart | None:
-        bound = self._compose(part.words)
-        # Addresses and interfaces that stand behind other options are left to the plain binder.
-        if bound is None or bound.lists or bound.hooked:
+        """A tail; one with a protocol must begin with it, as all do that iptables saves."""
+        words = part.words
+        at = _first_end(words)
+        first = self._piece(words[:at]) if words else None
+        protocol: tuple[int, bool] = (0, False)
+        if first is not None and first.letter == "p":
+            protocol = first.value, first.beside
+            rest = self._end(words[at:], protocol)
+            end = None if rest is None else self._before(first, words[:at], rest, protocol)
+        else:
+            end = self._end(words, protocol)
+        if end is None:
             return None
-        attributes = {"later": bound, **_taken(bound, _TAIL_ATTRIBUTES)}
-        return _BoundPart(bound, frozenset(bound.where), attributes)
+        bound = Bound(_NO_SHAPE)
+        bound.__dict__.update(end.set)
+        bound.memos = end.memos
+        bound.matches = end.matches
+        bound.target = end.target
+        bound.reading = end.reading
+        bound.where = dict(end.where)
+        if end.target is None:
+            bound.jumps = bound.jump
+        bound.appends = bound.jumps is None or isinstance(bound.jumps, int)
+        return _part(part, "later", bound, _TAIL_ATTRIBUTES)
 
-    def _compose(self, words: tuple[str | None, ...]) -> Bound | None:
-        """Words bound from pieces: those of a rule, or from some option of a rule on."""
-        out = Bound(_NO_SHAPE)
-        where: dict[str, int] = {}
-        out.where = where
-        if words[:2] == _COMMAND:
-            out.command = "A"
-            out.chain = 0
-            where["command"] = 0
-        memos: list[Memo | RawMemo] = []
-        uses: list[tuple[_Piece, int, int, int, bool]] = []  # with offsets, and the protocol at that point
-        pieces = self._pieces
-        at = 0
-        holes = 0
-        for end in _ends(words):
-            run = words[at:end]
-            if run == _COMMAND and at:
+    def _end(self, words: tuple[str | None, ...], protocol: tuple[int, bool]) -> _End | None:
+        """The words from some run of a tail on, in a rule for this protocol, which stands before them."""
+        if not words:
+            return _NOTHING
+        key = (words, protocol)
+        try:
+            return self._ends[key]
+        except KeyError:
+            at = _first_end(words)
+            piece = self._piece(words[:at])
+            end = None
+            if piece is not None and piece.letter != "p":
+                rest = self._end(words[at:], protocol)
+                if rest is not None:
+                    end = self._before(piece, words[:at], rest, protocol)
+            self._ends[key] = end
+            return end
+
+    def _before(
+        self, piece: _Piece, run: tuple[str | None, ...], rest: _End, protocol: tuple[int, bool]
+    ) -> _End | None:
+        """A run of words and what follows it; None where they are not plainly independent."""
+        letter = piece.letter
+        use = piece.use
+        words = piece.words + rest.words
+        memos = piece.memos + rest.memos
+        where, attributes = rest.where, rest.set
+        matches, target, reading, implicit = rest.matches, rest.target, rest.reading, rest.implicit
+        if letter:
+            # Addresses and interfaces that stand behind other options are left to the plain binder.
+            if letter in "sdio" or letter in [other for other, _ in where]:
                 return None
-            try:
-                piece = pieces[run]
-            except KeyError:
-                piece = pieces[run] = self._bind(run)
-            if piece is None:
+            value = piece.value
+            if letter != "p" and value.__class__ is int:
+                value -= len(memos)
+            where = ((letter, (run[0] == "!") - words), *where)
+            names = _ATTRIBUTES[letter]
+            attributes = ((names[0], value), (names[1], piece.beside), *attributes)
+        if use is not None:
+            segment = use.segment
+            if implicit:
+                return None  # this match may have an option that begins alike
+            cls = segment.cls
+            if target is not None and target.segment.cls is cls:
                 return None
-            _, piece_memos, letter, value, beside, use, _, _ = piece
-            if letter:
-                if letter in where:
-                    return None
-                where[letter] = at + (run[0] == "!")
-                if letter == "p":
-                    out.protocol = value
-                    out.protocol_inverted = beside
-                else:
-                    if value.__class__ is int:
-                        value += holes
-                    if letter == "j":
-                        out.jump = value
-                        out.goto = beside
-                    elif letter == "s":
-                        out.source = value
-                        out.source_inverted = beside
-                    elif letter == "d":
-                        out.destination = value
-                        out.destination_inverted = beside
-                    elif letter == "i":
-                        out.in_interface = value
-                        out.in_inverted = beside
-                        out.hooked = True
-                    elif letter == "o":
-                        out.out_interface = value
-                        out.out_inverted = beside
-                        out.hooked = True
-                    else:
-                        out.fragment = True
-                        out.fragment_inverted = beside
-            if use is not None:
-                if uses and not use.named:
-                    return None  # an earlier match may have an option that begins alike
-                cls = use.segment.cls
-                if any(earlier.segment.cls is cls for (_, _, _, _, _, earlier, _, _), *_ in uses if earlier):
+            for match in matches:
+                if match.segment.cls is cls:
                     return None  # whose options are whose is told by which was first
-                uses.append((piece, holes, at, out.protocol, out.protocol_inverted))
-            memos += piece_memos
-            holes = len(memos)
-            at = end
-        out.memos = tuple(memos)
-        out.lists = tuple([ref for ref in (out.source, out.destination) if ref is not None])
-        if uses and not self._place(out, uses):
-            return None
-        out.jumps = out.jump if out.target is None else None
-        refs = out.lists if out.jumps is None else (*out.lists, out.jumps)
-        out.appends = all(ref.__class__ is int for ref in refs)
-        return out
-
-    def _place(self, out: Bound, uses: list[tuple[_Piece, int, int, int, bool]]) -> bool:
-        matches: list[Placed] = []
-        reading: tuple[Placed, ...] = ()
-        for piece, offset, at, protocol, inverted in uses:
-            segment, _, word, named, places = piece.use  # type: ignore[misc]  # pieces in `uses` have one
             if not piece.free:
-                found = self._within(segment, out, protocol, inverted)
+                found = self._within(segment, protocol)
                 if found is None:
-                    return False
+                    return None
                 segment = found
-            if places:
-                holes = tuple([place + offset for place in places])
-                placed = Placed(segment, itemgetter(*holes), word + at, named, holes)
-            else:
-                placed = Placed(segment, no_values, word + at, named, ())
-            if segment.needs_reading:
-                reading += (placed,)
+            holes = tuple([hole - len(memos) for hole in use.holes])
+            key = itemgetter(*holes) if holes else no_values
+            placed = Placed(segment, key, use.word - words, use.named, holes)
+            implicit = not use.named
             if piece.target:
-                if out.target is not None:
-                    return False
-                out.target = placed
+                target = placed
+                reading = (*reading, placed) if segment.needs_reading else reading
             else:
-                matches.append(placed)
-        out.matches = tuple(matches)
-        if out.target is not None and reading and reading[-1] is not out.target and out.target in reading:
-            reading = (*(p for p in reading if p is not out.target), out.target)
-        out.reading = reading
-        return True
+                matches = (placed, *matches)
+                reading = (placed, *reading) if segment.needs_reading else reading
+        return _End(words, memos, matches, target, reading, implicit, where, attributes)
 
-    def _within(self, segment: Segment, out: Bound, protocol: int, inverted: bool) -> Segment | None:
+    def _within(self, segment: Segment, protocol: tuple[int, bool]) -> Segment | None:
         """The segment as it reads in a rule for this protocol; None where a requirement is not met."""
+        then = protocol
         if all(option.type is None for option, *_ in segment.fields):
-            protocol, inverted = 0, False  # nobody looked
-        key = (id(segment), out.protocol, out.protocol_inverted, protocol, inverted)
+            then = (0, False)  # nobody looked
+        key = (id(segment), *protocol, *then)
         try:
             return self._segments[key]
         except KeyError:
             present = frozenset(option.field for option, *_ in segment.fields)
             made = None
-            if not required(segment.cls, present, out.protocol):
+            if not required(segment.cls, present, protocol[0]):
                 facts = segment.rule._replace(
-                    protocol=out.protocol,
-                    protocol_inverted=out.protocol_inverted,
-                    protocol_then=protocol,
-                    protocol_then_inverted=inverted,
+                    protocol=protocol[0],
+                    protocol_inverted=protocol[1],
+                    protocol_then=then[0],
+                    protocol_then_inverted=then[1],
                 )
                 made = self._binder.segment(segment.cls, segment.fields, facts)
             self._segments[key] = made
             return made
 
+    def _piece(self, run: tuple[str | None, ...]) -> _Piece | None:
+        try:
+            return self._pieces[run]
+        except KeyError:
+            piece = self._pieces[run] = self._bind(run)
+            return piece
+
     def _bind(self, run: tuple[str | None, ...]) -> _Piece | None:
         """Bind one run of words by itself, after a bare -A."""
-        before: tuple[str | None, ...] = () if run[0] == "-A" else ("-A", None)
-        skip = len(before) // 2
-        bound = bind(self._binder, Shape(Part(()), Part(before + run)))
+        before: tuple[str | None, ...] = ("-A", None)
+        skip = 1
+        bound = bind(self._binder, Shape(_NO_WORDS, Part(before + run)))
         # Requirements are looked at again in the whole rule, where the protocol is known.
         needs = [f for f in bound.faults if f.code not in ("IPT120", "IPT133")]
         if needs or bound.ends or bound.opaque or bound.command != "A" or bound.counters or bound.verbose:
@@ -286,7 +287,7 @@ class Composer:
             if bound.where[letter] != len(before) + (run[0] == "!"):
                 return None
             value, beside = (getattr(bound, name) for name in _ATTRIBUTES[letter])
-            if letter != "p" and isinstance(value, int):
+            if letter != "p" and value.__class__ is int:
                 value -= skip
         use = None
         free = True
@@ -303,22 +304,20 @@ class Composer:
         return _Piece(len(run), bound.memos[skip:], letter, value, beside, use, not bound.matches, free)
 
 
-def _taken(bound: Bound, names: tuple[str, ...]) -> dict[str, Any]:
-    """Those attributes of a part that are set."""
+def _part(part: Part, name: str, bound: Bound, taken: tuple[str, ...]) -> _BoundPart:
     given = vars(bound)
-    return {name: given[name] for name in names if name in given}
+    attributes = {name: bound, **{each: given[each] for each in taken if each in given}}
+    return _BoundPart(bound, len(part.words), frozenset(bound.where), attributes)
 
 
-def _ends(words: tuple[str | None, ...]) -> list[int]:
-    """Where the runs of words end that each begin with an option of iptables itself, its `!` included."""
-    ends = [
-        at - 1 if word in _CONDITIONS and at and words[at - 1] == "!" else at
-        for at, word in enumerate(words)
-        if word in _STARTS
-    ]
-    ends.append(len(words))
-    # Words before the first such option belong to no run; one that is too long to be known says so.
-    return ends[1:] if not ends[0] else ends
+def _first_end(words: tuple[str | None, ...]) -> int:
+    """Where the run of words ends that begins with an option of iptables itself, its `!` included."""
+    begins = 1 + (words[:1] == ("!",))
+    for at in range(begins, len(words)):
+        word = words[at]
+        if word in _STARTS:
+            return at - (word in _CONDITIONS and words[at - 1] == "!")
+    return len(words)
 
 
 def _exact(run: tuple[str | None, ...], uses: list[Placed]) -> bool:

@@ -19,11 +19,10 @@ if TYPE_CHECKING:
 class Part:
     """A run of words that shapes share; None stands for a value."""
 
-    __slots__ = ("holes", "words")
+    __slots__ = ("words",)
 
     def __init__(self, words: tuple[str | None, ...]) -> None:
         self.words = words
-        self.holes = words.count(None)
 
 
 class Shape:
@@ -33,12 +32,9 @@ class Shape:
     target with options, is never taken out, so the shape alone decides how a
     rule reads.
 
-    It is in two parts.  `head` has the -A and the addresses and interfaces
-    that follow it, `tail` the rest; of lines that do not begin with -A the
-    head is empty.  The two are combined most freely: there may be thousands
-    of combinations of a few dozen heads.  So that a part always finds its
-    values in the same places, those of the tail come first in a line's
-    values, and those of the head stand behind them.
+    It is in two parts, which are combined most freely: `head` has the -A and
+    the addresses and interfaces that follow it, `tail` the rest.  Of lines
+    that do not begin with -A the head is empty.
     """
 
     __slots__ = ("head", "tail")
@@ -60,9 +56,8 @@ class Shape:
 
     @property
     def holes(self) -> tuple[int, ...]:
-        """Which words the values stood for, in the order of a line's values."""
-        places = [i for i, w in enumerate(self.words) if w is None]
-        return tuple(places[self.head.holes :] + places[: self.head.holes])
+        """Where the values stood."""
+        return tuple([i for i, w in enumerate(self.words) if w is None])
 
 
 HEAD_OPTIONS = ("-s", "-d", "-i", "-o")
@@ -135,9 +130,8 @@ class RuleLine(BlankLine):
     """A line of words.
 
     `counters` are those before it, as written.  `values` are raw words, quotes
-    and all, in the order of the shape's holes: those of its tail, then those
-    of its head.  `shape` is None when the line could not be cut into words;
-    `fault` then says why (else None).
+    and all, in the order of the shape's holes.  `shape` is None when the line
+    could not be cut into words; `fault` then says why (else None).
     """
 
     __slots__ = ("counters", "fault", "shape", "values")
@@ -158,14 +152,6 @@ class RuleLine(BlankLine):
         self.shape = shape
         self.values = values
         self.fault = fault
-
-    def written_values(self) -> list[str]:
-        """The values in the order in which they stand in the line."""
-        values = self.values
-        if self.shape is None:
-            return values
-        at = len(values) - self.shape.head.holes
-        return values[at:] + values[:at]
 
 
 Line: TypeAlias = BlankLine | CommentLine | TableLine | ChainLine | CommitLine | RuleLine

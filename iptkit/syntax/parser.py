@@ -66,8 +66,8 @@ class Parser:
     """Parses documents and remembers the shapes it met, for any number of files."""
 
     def __init__(self) -> None:
-        # What stands between the values of a plain line -> its shape, and how many values are of the head.
-        self._by_key: dict[tuple[str, ...], tuple[Shape, int] | None] = {}
+        # By what stands between the values of a plain line:
+        self._by_key: dict[tuple[str, ...], Shape | None] = {}
         self._heads: dict[tuple[str, ...], Part] = {}
         self._tails: dict[tuple[str, ...], Part | None] = {}
         self._parts: dict[tuple[str | None, ...], Part] = {}
@@ -130,14 +130,13 @@ class Parser:
             parts = split(body)
             key = tuple(parts[::2])
             try:
-                known_shape = known[key]
+                shape = known[key]
             except KeyError:
-                known_shape = self._new_key(key)
-            if known_shape is None:
+                shape = self._new_key(key)
+            if shape is None:
                 add(self._slow(number, raw, not joined or number < len(raws)))
             else:
-                shape, cut = known_shape
-                add(RuleLine(number, raw, counters, shape, parts[cut::2] + parts[1:cut:2]))
+                add(RuleLine(number, raw, counters, shape, parts[1::2]))
         return Document(source, lines, frozenset(joined))
 
     def _parse_cut(self, source: Source, raws: list[str]) -> Document:
@@ -165,8 +164,8 @@ class Parser:
             return CommitLine(number, raw)
         return self._slow(number, raw, ended)
 
-    def _new_key(self, key: tuple[str, ...]) -> tuple[Shape, int] | None:
-        """The shape of a plain line's key, and where its tail's values begin; None if it is not plain."""
+    def _new_key(self, key: tuple[str, ...]) -> Shape | None:
+        """The shape of a plain line's key, or None when such lines are not plain."""
         count = 0
         if key[0].rstrip(" ") == "-A" and len(key) > 1:
             count = 1
@@ -184,7 +183,7 @@ class Parser:
             tail = self._tails[rest] = self._new_tail(rest)
         found = None
         if tail is not None and len(head.words) + len(tail.words) <= ARGUMENT_LIMIT - 4:
-            found = self._shape(head, tail), 2 * count + 1
+            found = self._shape(head, tail)
         self._by_key[key] = found
         return found
 
@@ -237,8 +236,7 @@ class Parser:
             before = word.text
         at = head_end(tuple(shaped))
         head, tail = self._part(tuple(shaped[:at])), self._part(tuple(shaped[at:]))
-        shape = self._shape(head, tail)
-        return RuleLine(number, raw, counters, shape, values[head.holes :] + values[: head.holes])
+        return RuleLine(number, raw, counters, self._shape(head, tail), values)
 
 
 # What stands before the values of a head.
@@ -284,7 +282,7 @@ def words_of(line: RuleLine) -> list[str]:
     """The words of a rule line as the binder sees them; [] when it could not be cut."""
     if line.shape is None:
         return []
-    values = iter(line.written_values())
+    values = iter(line.values)
     return [unquote(next(values)) if w is None else w for w in line.shape.words]
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iptkit.ruleset.binding import Binder
-from iptkit.ruleset.bound import Bound, Placed, bind, moved
+from iptkit.ruleset.bound import Bound, Placed, bind
 from iptkit.ruleset.composing import Composer
 from iptkit.syntax.document import RuleLine, Shape
 from iptkit.syntax.parser import Parser
@@ -75,21 +75,24 @@ RUNS = st.sampled_from(
 
 
 def seen(bound: Bound) -> dict[str, Any]:
-    """All that a Bound says, in a form that compares."""
+    """All that a Bound says, in a form that compares: with places and words counted from the first."""
+    count = len(bound.memos)
 
-    def placed(use: Placed) -> tuple[Any, ...]:
+    def placed(use: Placed, offset: int = 0) -> tuple[Any, ...]:
         segment = use.segment
         fields = [(option.field, *rest) for option, *rest in segment.fields]
-        return segment.cls, fields, segment.rule, use.word, use.named, use.holes
-
-    count = len(bound.memos)
-    offsets = {"reading": bound.offset}
+        holes = [hole % count for hole in use.holes]
+        values = list(range(count))
+        assert list(use.key(values)) == holes if len(holes) != 1 else use.key(values) == holes[0]
+        return segment.cls, fields, segment.rule, use.word + offset, use.named, holes
 
     out = {}
     for name in (n for n in sorted({*dir(Bound), *vars(bound)}) if not n.startswith("__") and n not in HOW):
         value = getattr(bound, name)
-        if name in ("matches", "reading"):
-            value = [placed(moved(use, offsets.get(name, 0))) for use in value]
+        if name == "matches":
+            value = [placed(use) for use in value]
+        elif name == "reading":
+            value = [placed(use, bound.offset) for use in value]
         elif name == "target" and value is not None:
             value = placed(value)
         elif name == "memos":
@@ -97,7 +100,7 @@ def seen(bound: Bound) -> dict[str, Any]:
         elif name == "lists":
             value = [ref % count for ref in value]
         elif value.__class__ is int and name in REFS:
-            value %= count  # a place may be counted from the end
+            value %= count
         out[name] = value
     return out
 

@@ -105,8 +105,7 @@ def test_shapes_are_shared_and_hold_no_values() -> None:
     assert isinstance(first, RuleLine)
     assert isinstance(second, RuleLine)
     assert first.shape is second.shape
-    assert first.values == ["22", "x", "a", "10.0.0.1"]
-    assert first.written_values() == ["a", "10.0.0.1", "22", "x"]
+    assert first.values == ["a", "10.0.0.1", "22", "x"]
 
 
 def test_shapes_share_their_parts() -> None:
@@ -123,7 +122,7 @@ def test_shapes_share_their_parts() -> None:
         ("-A", None, "!", "-s", None),
     ]
     assert [shape.tail.words for shape in shapes[2:]] == [("-j", None), ("-N", None), ()]
-    assert [shape.holes for shape in shapes[2:]] == [(5, 1, 3), (1,), (1, 4)]
+    assert [shape.holes for shape in shapes[2:]] == [(1, 3, 5), (1,), (1, 4)]
 
 
 def test_what_decides_how_a_line_reads_stays_in_the_shape() -> None:
