@@ -154,15 +154,6 @@ def can_early_drop(entry: Entry) -> bool:
     return entry.state is not None and entry.state[STATE] in _CLOSING
 
 
-def set_closing(tracker: Tracker, entry: Entry, now: float) -> None:
-    """REJECT resets the connection: it is in CLOSE, and either side may begin anew."""
-    state: array[int] = entry.state
-    state[STATE] = CLOSE
-    for side in SEEN:
-        state[side + FLAGS] |= CLOSE_INIT
-    entry.deadline = now + tracker.timeouts(entry, "tcp_timeouts")[TCP_CLOSE]
-
-
 def _read_options(packet: Packet, data_offset: int) -> tuple[int, int] | None:
     """Window scale and flags that the options of a SYN offer; None where there are no options."""
     data = packet.data
