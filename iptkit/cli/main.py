@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
@@ -13,6 +12,8 @@ from iptkit import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_COMPLETE = "_IPTKIT_COMPLETE"  # set by a shell that asks how a line may go on
 
 # command -> one line of help; its module is iptkit.cli.NAME (- as _), its click command `command` there
 COMMANDS = {
@@ -53,35 +54,41 @@ def iptkit() -> None:
 
 
 def program() -> NoReturn:
-    """The console script: `main` in a process of its own, which then ends at once.
+    """The console script: `main` in a process of its own, which then ends at once."""
+    from iptkit.cli.ending import end, end_by, open_streams
 
-    A process that lives for one command need not take 100,000 rules apart object
-    by object before it ends.
-    """
+    open_streams()
     try:
         main()
     except SystemExit as ended:
         # Here, where the exception still holds all that the command made.
-        _end(ended.code)
-    _end(0)
-
-
-def _end(status: object) -> NoReturn:
-    if isinstance(status, str):
-        print(status, file=sys.stderr)  # noqa: T201  # as Python itself ends for sys.exit("message")
-        status = 1
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(status if isinstance(status, int) else 0)
+        end(ended.code, sys.argv)
+    except BaseException as error:  # noqa: BLE001  # the last place where an exception can be told well
+        end_by(error, sys.argv)
+    end(0, sys.argv)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point of `iptkit`, and of the names it may be linked to."""
+    """Entry point of `iptkit`, and of the names it may be linked to.
+
+    Ends with SystemExit.  Exceptions that no command expects pass through:
+    click's own way to end would turn an interrupt and a closed pipe into status 1.
+    """
     if arguments is None:
         from iptkit.cli.iptables import program_of, run
 
         program = program_of(sys.argv[0])
         if program is not None:
             run(program, sys.argv[0], sys.argv[1:])
-    iptkit.main(args=arguments, prog_name="iptkit")
+        arguments = sys.argv[1:]
+        if _COMPLETE in os.environ:
+            iptkit.main(prog_name="iptkit", complete_var=_COMPLETE)
+    try:
+        with iptkit.make_context("iptkit", list(arguments)) as context:
+            iptkit.invoke(context)
+    except click.exceptions.Exit as ended:
+        sys.exit(ended.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    sys.exit(0)
