@@ -66,6 +66,10 @@ class Connection(Protocol):
     @property
     def template(self) -> bool: ...
 
+    @property
+    def ended(self) -> bool:
+        """Is it TCP in TIME_WAIT or CLOSE?"""
+
 
 class NatRange(NamedTuple):
     """Where NAT may move a packet (struct nf_nat_range2).  None: not asked for."""
@@ -106,6 +110,7 @@ class World(Protocol):
     family: Family
     now: float  # seconds since the epoch; the time of this packet
     hz: int  # ticks of the kernel's clock in a second (CONFIG_HZ)
+    minutes_west: int  # the kernel's time zone, of Greenwich
     hook: str  # "PREROUTING" ...
     table: str
 
@@ -155,6 +160,9 @@ class World(Protocol):
         """Does a program listen to the NFQUEUE?"""
 
     # -- connections
+
+    def tuple_of(self, packet: Packet) -> Tuple | None:
+        """The tuple the packet would be tracked by; None where its headers do not have one."""
 
     def find_connection(self, tuple_: Tuple, zone: int, direction: int) -> Connection | None:
         """A confirmed connection with this tuple in this direction; -1 for either."""

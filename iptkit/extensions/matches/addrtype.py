@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from iptkit.extensions.spec import RuleFacts
+    from iptkit.extensions.world import World
+    from iptkit.values.context import Family
+    from iptkit.values.packet import Packet
 
 # XT_ADDRTYPE_*, linux/netfilter/xt_addrtype.h; each is 1 << RTN_*, linux/rtnetlink.h
 ADDRESS_TYPES = {
@@ -36,6 +39,27 @@ ADDRESS_TYPES = {
 # addrtype_mt_checkentry_v1, net/netfilter/xt_addrtype.c
 _NOT_IN_IPV6 = ("BROADCAST", "BLACKHOLE", "PROHIBIT", "THROW", "NAT", "XRESOLVE")
 _TYPES = NameSet(ADDRESS_TYPES, "type[,...]", "address type")
+
+
+_LOOKED_UP6 = ADDRESS_TYPES["LOCAL"] | ADDRESS_TYPES["ANYCAST"] | ADDRESS_TYPES["UNREACHABLE"]
+
+
+def _is_of(types: int, address: int, interface: str | None, family: Family, world: World) -> bool | None:
+    """Is the address of one of the kinds?"""
+    if family == 6:
+        # Of these all are asked for, of the others, in the routing table, any.
+        group = address >> 120 == 0xFF
+        if types & ADDRESS_TYPES["MULTICAST"] and not group:
+            return False
+        mapped = address >> 32 == 0xFFFF
+        if types & ADDRESS_TYPES["UNICAST"] and (group or not address or mapped):
+            return False
+        if types & ADDRESS_TYPES["UNSPEC"] and address:
+            return False
+        if not types & _LOOKED_UP6:
+            return True
+    found = world.address_type(address, interface)
+    return None if found is None else bool(types & ADDRESS_TYPES[found])
 
 
 class AddrType(Match, name="addrtype"):
@@ -85,6 +109,23 @@ class AddrType(Match, name="addrtype"):
             wrong = [name for name in _NOT_IN_IPV6 if (bits or 0) & ADDRESS_TYPES[name]]
             if wrong:
                 yield Problem(f"the kernel refuses {', '.join(wrong)} for IPv6", field)
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        # addrtype_mt_v1, net/netfilter/xt_addrtype.c
+        interface = None
+        if self.limit_iface_in:
+            interface = packet.in_interface
+        elif self.limit_iface_out:
+            interface = packet.out_interface
+        unknown = False
+        for types, address, bit in ((self.src_type, packet.src, 1), (self.dst_type, packet.dst, 2)):
+            if types:
+                found = _is_of(types, address, interface, packet.family, world)
+                if found is None:
+                    unknown = True
+                elif found is bool(self.inverted & bit):
+                    return False
+        return None if unknown else True
 
 
 EXTENSIONS: tuple[Any, ...] = (AddrType,)

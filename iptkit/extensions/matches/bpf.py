@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any
 
+from iptkit.extensions.classic_bpf import run
 from iptkit.extensions.labels import Label
 from iptkit.extensions.spec import Match, Option, Problem, RuleFacts
 from iptkit.values.cnumbers import strtoul
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Self
 
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context, Family
+    from iptkit.values.packet import Packet
 
 Instruction = tuple[int, int, int, int]  # code, jt, jf, k: struct sock_filter, linux/filter.h
 
@@ -121,6 +124,12 @@ class Bpf(Match, name="bpf"):
         if mode != _BYTECODE or length > MAX_INSTRUCTIONS:
             raise BadValue(f"bpf: mode {mode} with {length} instructions from the kernel is unknown")
         return cls.of(bytecode=tuple(_INSTRUCTION.iter_unpack(union[: length * _INSTRUCTION.size])))
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        if self.bytecode is None:
+            return None  # what a pinned program does is not known
+        found = run(self.bytecode, packet)
+        return None if found is None else found != 0
 
 
 def _refused(instruction: Instruction, following: int) -> str:

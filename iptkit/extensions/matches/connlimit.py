@@ -5,15 +5,19 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any
 
+from iptkit.extensions.conncount import Counts
 from iptkit.extensions.hosts import PrefixLength, pack_host, prefix_length, prefix_mask, unpack_host
 from iptkit.extensions.numbers import UInt
 from iptkit.extensions.spec import Flag, Given, Match, Option
+from iptkit.extensions.world import HotDrop
 from iptkit.values.faults import BadValue
 
 if TYPE_CHECKING:
     from typing import Self
 
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context, Family
+    from iptkit.values.packet import Packet
 
 # struct xt_connlimit_info, linux/netfilter/xt_connlimit.h: mask, limit, flags, and a pointer of the kernel's
 _INFO = struct.Struct("=16sII8x")
@@ -27,6 +31,8 @@ class Connlimit(Match, name="connlimit"):
     destination; without a mask each address counts for itself.  The packet's
     own connection is among those counted.
     """
+
+    stateful = True
 
     revision = 1
     upto = Option(
@@ -72,6 +78,30 @@ class Connlimit(Match, name="connlimit"):
             "daddr" if flags & _DADDR else "saddr": True,
         }
         return cls.of(**given)
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        # connlimit_mt, net/netfilter/xt_connlimit.c
+        counts: Counts = world.memory(Counts)
+        bits = 32 if packet.family == 4 else 128
+        address = (packet.dst if self.daddr else packet.src) & prefix_mask(
+            bits if self.mask is None else self.mask, bits
+        )
+        connection = packet.connection
+        zone = 0 if connection is None else connection.zone
+        if connection is None or connection.template:
+            tuple_ = world.tuple_of(packet)
+            if tuple_ is None:
+                raise HotDrop
+            connection = world.find_connection(tuple_, zone, -1)
+            if connection is not None:
+                tuple_ = connection.original
+                zone = connection.zone
+        else:
+            tuple_ = connection.original
+        number = counts.count((address, zone), tuple_, zone, connection, world)
+        if self.upto is not None:
+            return number <= self.upto
+        return number > (self.above or 0)
 
 
 EXTENSIONS: tuple[Any, ...] = (Connlimit,)

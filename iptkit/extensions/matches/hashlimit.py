@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from iptkit.extensions.buckets import Buckets, Config
 from iptkit.extensions.hosts import prefix_mask
 from iptkit.extensions.labels import Label, file_name_problem
 from iptkit.extensions.numbers import UInt
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Self
 
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context, Family
+    from iptkit.values.packet import Packet
 
 SCALE = 1_000_000  # XT_HASHLIMIT_SCALE_v2: periods count microseconds
 DEFAULT_BURST = 5
@@ -196,6 +199,8 @@ class Hashlimit(Match, name="hashlimit"):
     ip6t_hashlimit); rules with the same name share them, and the settings of
     the first count.
     """
+
+    stateful = True
 
     revision = 3
     at_least_one = ("upto", "above")
@@ -380,6 +385,48 @@ class Hashlimit(Match, name="hashlimit"):
         }
         cls._drop_defaults(out, rate, 32 if context.family == 4 else 128)
         return cls.of(**out)
+
+    def loaded(self, world: World) -> None:
+        self._table(world)
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        # hashlimit_mt_common, net/netfilter/xt_hashlimit.c
+        table = self._table(world)
+        within = table.within(packet, self._kernel_mode(), int(world.now * world.hz))
+        return within is not (self.above is not None)
+
+    def _table(self, world: World) -> Buckets:
+        found: Buckets = world.named(
+            f"hashlimit{world.family}", self.name_ or "", lambda: self._new_table(world)
+        )
+        return found
+
+    def _kernel_mode(self) -> int:
+        rate = self.upto or self.above
+        mode = self.mode or 0
+        if self.above is not None:
+            mode |= _ABOVE
+        if rate is not None and rate.in_bytes:
+            mode |= _BYTES
+        return mode | _RATE_MATCH if self.rate_match else mode
+
+    def _new_table(self, world: World) -> Buckets:
+        bits = 32 if world.family == 4 else 128
+        rate = self.upto or self.above or HashRate(0, False)
+        burst = self.burst if self.burst is not None else 0 if rate.in_bytes else DEFAULT_BURST
+        config = Config(
+            rate.amount,
+            burst,
+            self._kernel_mode(),
+            self.size or 0,
+            self.max or 0,
+            DEFAULT_GC_INTERVAL if self.gc_interval is None else self.gc_interval,
+            _saved_expire(rate, burst) if self.expire is None else self.expire,
+            1 if self.interval is None else self.interval,
+            bits if self.srcmask is None else self.srcmask,
+            bits if self.dstmask is None else self.dstmask,
+        )
+        return Buckets(config, bits, world.hz, int(world.now * world.hz))
 
 
 def _multiples(burst: int | None, rate: int) -> int:

@@ -12,7 +12,9 @@ from iptkit.extensions.spec import Given, Match, Option, Problem, RuleFacts
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context
+    from iptkit.values.packet import Packet
 
 SCALE = 10_000  # XT_LIMIT_SCALE: the period counts 1/10,000 seconds
 DEFAULT_PERIOD = 3600 * SCALE // 3
@@ -31,6 +33,21 @@ def credits_of(period: int) -> int:
     return period * _CREDITS_PER_SECOND // SCALE
 
 
+class _Bucket:
+    """What a rule's limit has left: struct xt_limit_priv, and what it costs."""
+
+    __slots__ = ("before", "cost", "have", "most", "per_tick")
+
+    def __init__(self, limit: Limit, world: World) -> None:
+        period = limit.limit or DEFAULT_PERIOD
+        burst = DEFAULT_BURST if limit.burst is None else limit.burst
+        self.before = int(world.now * world.hz)
+        self.cost = credits_of(period)
+        self.have = self.most = credits_of(period * burst & _UINT32)
+        # CREDITS_PER_JIFFY: the power of two below what makes a day overflow
+        self.per_tick = 1 << (_UINT32 // (world.hz * 86400)).bit_length() - 1
+
+
 class Limit(Match, name="limit"):
     """Match a limited number of packets: `--limit` on average, after a burst of `--limit-burst`.
 
@@ -41,6 +58,8 @@ class Limit(Match, name="limit"):
     10000/s is the highest.  Very low rates with a large burst (1/day from a
     burst of 4 on) overflow in the kernel, which then refuses the rule.
     """
+
+    stateful = True
 
     revision = 0
     limit = Option("--limit", type=Rate(SCALE), doc="packets on average; 3/hour if not given")
@@ -70,6 +89,19 @@ class Limit(Match, name="limit"):
                 "a higher rate or another burst",
                 ("legacy",),
             )
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        # limit_mt, net/netfilter/xt_limit.c
+        bucket: _Bucket = world.memory(lambda: _Bucket(self, world))
+        now = int(world.now * world.hz)
+        gained = (now - bucket.before) * bucket.per_tick
+        bucket.before = now
+        have = min(bucket.have + gained & _UINT32, bucket.most)
+        if have < bucket.cost:
+            bucket.have = have
+            return False
+        bucket.have = have - bucket.cost
+        return True
 
 
 EXTENSIONS: tuple[Any, ...] = (Limit,)

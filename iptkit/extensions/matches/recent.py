@@ -10,12 +10,15 @@ from iptkit.extensions.layout import Bits, Layout, Number, Pad, Reading, String
 from iptkit.extensions.numbers import SignedWord
 from iptkit.extensions.spec import Extension, Flag, Given, Match, Option, Problem, RuleFacts
 from iptkit.values.addresses import MASK4_ALL, MASK6_ALL, show_address4, show_address6
+from iptkit.values.numbers import UINT32_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Self
 
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context, Family
+    from iptkit.values.packet import Packet
 
 _ACTIONS = ("set", "rcheck", "update", "remove")
 _DEFAULT = b"DEFAULT"
@@ -103,6 +106,73 @@ def _others(field: str) -> tuple[str, ...]:
     return tuple(f for f in _ACTIONS if f != field)
 
 
+LIST_LIMIT = 100  # ip_list_tot: addresses in a list, unless the module is told otherwise
+
+
+class RecentEntry:
+    """An address that was seen: struct recent_entry.
+
+    `stamps` are ticks, `index` is the place after the newest one.
+    """
+
+    __slots__ = ("address", "family", "index", "stamps", "ttl")
+
+    def __init__(self, family: Family, address: int, ttl: int, now: int) -> None:
+        self.family = family
+        self.address = address
+        self.ttl = ttl
+        self.stamps = [now]
+        self.index = 1
+
+
+class RecentTable:
+    """A list of addresses, the one longest not seen first.
+
+    The mask is that of the rule that made it; `stamps` is how many times it keeps of each address.
+    """
+
+    __slots__ = ("entries", "family", "mask", "stamps")
+
+    def __init__(self, mask: int, family: Family, stamps: int) -> None:
+        self.entries: list[RecentEntry] = []
+        self.mask = mask
+        self.family = family
+        self.stamps = stamps
+
+    def mask_of(self, family: Family) -> int:
+        """The mask for addresses of a family; it lies in the same bytes for both."""
+        if family == self.family or self.mask == MASK6_ALL:
+            return self.mask
+        return self.mask >> 96 if family == 4 else self.mask << 96
+
+    def find(self, family: Family, address: int, ttl: int) -> RecentEntry | None:
+        for entry in self.entries:
+            if (
+                entry.address == address
+                and entry.family == family
+                and (not ttl or not entry.ttl or ttl == entry.ttl)
+            ):
+                return entry
+        return None
+
+    def add(self, family: Family, address: int, ttl: int, now: int) -> None:
+        if len(self.entries) >= LIST_LIMIT:
+            del self.entries[0]
+        self.entries.append(RecentEntry(family, address, ttl, now))
+
+    def renew(self, entry: RecentEntry, ttl: int, now: int) -> None:
+        """Another time it was seen."""
+        entry.index %= self.stamps
+        if entry.index < len(entry.stamps):
+            entry.stamps[entry.index] = now
+        else:
+            entry.stamps.append(now)
+        entry.index += 1
+        entry.ttl = ttl
+        self.entries.remove(entry)
+        self.entries.append(entry)
+
+
 class Recent(Match, name="recent"):
     """Match packets whose source, or destination, is in a list, and keep that list.
 
@@ -114,6 +184,8 @@ class Recent(Match, name="recent"):
     /proc/net/xt_recent/NAME, holds 100 addresses unless the module is told
     otherwise (ip_list_tot), and lives as long as some rule names it.
     """
+
+    stateful = True
 
     revision = 1
     at_least_one = _ACTIONS
@@ -187,6 +259,61 @@ class Recent(Match, name="recent"):
                     )
         elif self.hitcount and self.hitcount > _HITS_MAX:
             yield Problem(f"the kernel counts up to {_HITS_MAX}", "hitcount")
+
+    def loaded(self, world: World) -> None:
+        # recent_mt_check, net/netfilter/xt_recent.c
+        table = self._table(world)
+        stamps = self._stamps()
+        if stamps > table.stamps:
+            table.entries.clear()
+            table.stamps = stamps
+
+    def _table(self, world: World) -> RecentTable:
+        mask = self.mask[1] if self.mask is not None else _all_ones(world.family)
+        if not self.mask_written:
+            mask = MASK6_ALL
+        found: RecentTable = world.named(
+            "recent", self.name_ or "DEFAULT", lambda: RecentTable(mask, world.family, self._stamps())
+        )
+        return found
+
+    def _stamps(self) -> int:
+        """How many times the table keeps for the sake of this rule: a power of two."""
+        return 1 << ((self.hitcount or 32) - 1).bit_length()
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        # recent_mt, net/netfilter/xt_recent.c
+        table = self._table(world)
+        family = packet.family
+        address = (packet.dst if self.rdest else packet.src) & table.mask_of(family)
+        # Before FORWARD the TTL has been lowered; what was sent from here has not been.
+        forwarded = bool(packet.out_interface) and packet.owner is None
+        ttl = packet.ttl + forwarded & 0xFF
+        now = int(world.now * world.hz)
+        entry = table.find(family, address, ttl if self.rttl else 0)
+        inverted = bool(self.inverted)
+        if entry is None:
+            if not self.set:
+                return inverted
+            table.add(family, address, ttl, now)
+            return not inverted
+        if self.set:
+            table.renew(entry, ttl, now)
+            return not inverted
+        if self.remove:
+            table.entries.remove(entry)
+            return not inverted
+        since = now - ((self.seconds or 0) * world.hz & UINT32_MAX)
+        hits = sum(not self.seconds or stamp >= since for stamp in entry.stamps)
+        answer = (hits >= (self.hitcount or 1)) is not inverted
+        renewed = self.update and answer
+        if self.reap and table.entries and not (renewed and table.entries[0] is entry):
+            oldest = table.entries[0]
+            if oldest.stamps[oldest.index - 1] < since:
+                del table.entries[0]
+        if renewed:
+            table.renew(entry, ttl, now)
+        return answer
 
 
 EXTENSIONS: tuple[Any, ...] = (Recent,)

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Self
 
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context, Family
+    from iptkit.values.packet import Packet
 
 CERTAIN = 0x80000000  # probability 1, in the kernel's units
 _MODES = ("random", "nth")  # enum xt_statistic_mode
@@ -68,6 +70,8 @@ class Statistic(Match, name="statistic"):
     To spread connections evenly over n rules in a row, the first takes 1 in n,
     the next 1 in n - 1, the last all.
     """
+
+    stateful = True
 
     revision = 0
     mode = Option("--mode", type=Mode(), required=True, doc="random, or nth")
@@ -126,6 +130,20 @@ class Statistic(Match, name="statistic"):
         if mode != 1:
             raise BadValue(f"statistic: mode {mode} from the kernel is unknown")
         return cls.of(mode="nth", every=first + 1, packet=packet, inverted=("every",) if inverted else ())
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        # statistic_mt, net/netfilter/xt_statistic.c
+        if self.mode == "random":
+            share = self.probability or 0
+            if share <= 0 or share >= CERTAIN:
+                hit = share > 0
+            else:
+                hit = bool(world.choose("statistic", (False, True)))
+            return hit is not self.is_inverted("probability")
+        last = (self.every or 1) - 1
+        count = world.memory(lambda: [last - (self.packet or 0)])
+        count[0] = 0 if count[0] == last else count[0] + 1
+        return (count[0] == 0) is not self.is_inverted("every")
 
 
 EXTENSIONS: tuple[Any, ...] = (Statistic,)

@@ -15,7 +15,9 @@ from iptkit.values.wording import quote
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context, Family
+    from iptkit.values.packet import Packet
 
 LIMIT = 128  # XT_STRING_MAX_PATTERN_SIZE
 _HEX = "0123456789abcdefABCDEF"
@@ -108,6 +110,12 @@ class _PatternField:
         into.values[self.field] = piece[: min(piece[LIMIT], LIMIT)].decode("latin-1")
 
 
+# The kernel's toupper(), whose letters are those of Latin-1 (lib/ctype.c)
+_UPPER = bytes(
+    byte - 32 if 0x61 <= byte <= 0x7A or (byte >= 0xDF and byte != 0xF7) else byte for byte in range(256)
+)
+
+
 class StringMatch(Match, name="string"):
     """Match packets that hold a run of bytes, from `--from` to `--to` of the packet.
 
@@ -178,6 +186,36 @@ class StringMatch(Match, name="string"):
             yield Problem(f"the kernel searches with {' or '.join(_ALGORITHMS)}", "algo")
         if (self.start or 0) > (UINT16_MAX if self.end is None else self.end):
             yield Problem("--from lies behind --to", "start", "IPT127")
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        pattern = self.string or b""
+        if isinstance(pattern, str):
+            pattern = pattern.encode("latin-1")
+        data = bytes(packet.data)
+        if self.icase:
+            pattern, data = pattern.translate(_UPPER), data.translate(_UPPER)
+        start = self.start or 0
+        end = UINT16_MAX if self.end is None else self.end
+        return self._found(packet, data, pattern, start, end) is not self.is_inverted("string")
+
+    def _found(self, packet: Packet, data: bytes, pattern: bytes, start: int, end: int) -> bool:
+        """skb_find_text, net/core/skbuff.c: the first place from `start` on must end at or before `end`."""
+        if start >= end:
+            return False
+        if self.algo == "bm" and len(packet.fragment_sizes) > 1:
+            # Put together from fragments, a packet is in pieces, and bm looks into each for itself.
+            at = packet.l4
+            place = -1
+            before = 0
+            for size in packet.fragment_sizes:
+                at += size
+                place = data.find(pattern, max(before, start), at)
+                if place >= 0:
+                    break
+                before = at
+        else:
+            place = data.find(pattern, start)
+        return place >= 0 and place + len(pattern) <= end
 
 
 EXTENSIONS: tuple[Any, ...] = (StringMatch,)

@@ -15,7 +15,9 @@ from iptkit.values.wording import quote
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context, Family
+    from iptkit.values.packet import Packet
 
 # linux/netfilter/xt_time.h: bit n of a mask is day n of the month, or of the week from Monday on
 ALL_MONTHDAYS = 0xFFFFFFFE
@@ -180,6 +182,19 @@ class _Daytimes:
             into.values[self.start], into.values[self.stop] = daytimes
 
 
+DAY = 86400  # seconds
+
+
+def day_of_month(day: int) -> int:
+    """1 to 31, for a day counted from 1970-01-01."""
+    day += _EPOCH_DAY
+    century_day = day % 146097  # days of 400 years
+    year = (century_day - century_day // 1460 + century_day // 36524 - century_day // 146096) // 365
+    day_of_year = century_day - (365 * year + year // 4 - year // 100)
+    month = (5 * day_of_year + 2) // 153
+    return day_of_year - (153 * month + 2) // 5 + 1
+
+
 class Time(Match, name="time"):
     """Match by the time at which a packet arrives.
 
@@ -252,6 +267,30 @@ class Time(Match, name="time"):
             yield Problem(
                 "--contiguous only makes sense when --timestop is before --timestart", "contiguous", "IPT136"
             )
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        # time_mt, net/netfilter/xt_time.c
+        stamp = int(world.now)
+        if self.kerneltz:
+            stamp -= 60 * world.minutes_west
+        if stamp < (self.datestart or 0) or stamp > (self.datestop or 0):
+            return False
+        start = self.timestart or 0
+        stop = LAST_SECOND if self.timestop is None else self.timestop
+        second = stamp % DAY
+        if start < stop:
+            if not start <= second <= stop:
+                return False
+        else:
+            if stop < second < start:
+                return False
+            if self.contiguous and second <= stop:
+                stamp -= DAY
+        weekday = (stamp // DAY + 3) % 7 + 1  # the first day was a Thursday, the fourth from Monday
+        weekdays = ALL_WEEKDAYS if self.weekdays is None else self.weekdays
+        if not weekdays >> weekday & 1:
+            return False
+        return self.monthdays is None or bool(self.monthdays >> day_of_month(stamp // DAY) & 1)
 
 
 EXTENSIONS: tuple[Any, ...] = (Time,)

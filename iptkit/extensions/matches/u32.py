@@ -14,7 +14,9 @@ from iptkit.values.wording import quote
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context, Family
+    from iptkit.values.packet import Packet
 
 LIMIT = 10  # XT_U32_MAXSIZE, of tests, of numbers in a location and of ranges in a test
 OPERATORS = ("&", "<<", ">>", "@")  # enum xt_u32_ops
@@ -165,6 +167,27 @@ class _TestsField:
         )
 
 
+def _holds(test: WordTest, data: bytearray, length: int) -> bool:
+    """u32_match_it, net/netfilter/xt_u32.c: numbers of 32 bits; what would be read behind the end fails."""
+    at, place = 0, test.start
+    if length < 4 or place > length - 4:
+        return False
+    value = int.from_bytes(data[place : place + 4], "big")
+    for operator, number in test.steps:
+        if operator == "&":
+            value &= number
+        elif operator == "<<":
+            value = value << number & UINT32_MAX
+        elif operator == ">>":
+            value >>= number
+        else:
+            at += value
+            if at > UINT32_MAX - 4 or length < at + 4 or number > length - at - 4:
+                return False
+            value = int.from_bytes(data[at + number : at + number + 4], "big")
+    return any(low <= value <= high for low, high in test.ranges)
+
+
 class U32(Match, name="u32"):
     """Match packets by 32-bit words taken out of them.
 
@@ -186,6 +209,10 @@ class U32(Match, name="u32"):
                 if operator in ("<<", ">>") and number > 31:
                     yield Problem(f"a word has 32 bits, so {operator}{number} is refused", "u32")
                     return
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        data, length = packet.data, len(packet.data)
+        return all(_holds(test, data, length) for test in self.u32 or ()) is not bool(self.inverted)
 
 
 EXTENSIONS: tuple[Any, ...] = (U32,)
