@@ -14,6 +14,7 @@ from iptkit.values.checksum import checksum
 from iptkit.values.packet import DESTINATION, FRAGMENT, HOP_BY_HOP, ROUTING, Malformed
 
 if TYPE_CHECKING:
+    from iptkit.values.context import Family
     from iptkit.values.packet import Packet
 
 TIMEOUT4 = 30.0  # seconds, net.ipv4.ipfrag_time
@@ -69,15 +70,15 @@ class _Queue:
 
 
 class Defragmenter:
-    """Fragments in waiting, of both families."""
+    """Fragments in waiting.  `timeout`: how long they may wait for each other, in seconds."""
 
-    __slots__ = ("queues", "timeout6")
+    __slots__ = ("queues", "timeout")
 
-    def __init__(self, timeout6: float = TIMEOUT6) -> None:
+    def __init__(self, family: Family, timeout: float | None = None) -> None:
         self.queues: dict[tuple[int, ...], _Queue] = {}
-        self.timeout6 = timeout6
+        self.timeout = timeout or (TIMEOUT4 if family == 4 else TIMEOUT6)
 
-    def gather(self, packet: Packet, now: float) -> Packet | None:
+    def add(self, packet: Packet, now: float) -> Packet | None:
         """The packet itself, or the datagram it completes; None: it waits, or is thrown away.
 
         A reassembled packet says in `fragment_sizes` what it came in as.
@@ -96,15 +97,15 @@ class Defragmenter:
         for key in [key for key, queue in self.queues.items() if queue.deadline <= now]:
             del self.queues[key]
 
-    def _queue(self, key: tuple[int, ...], now: float, timeout: float) -> _Queue:
+    def _queue(self, key: tuple[int, ...], now: float) -> _Queue:
         queue = self.queues.get(key)
         if queue is None or queue.deadline <= now:
-            queue = self.queues[key] = _Queue(now + timeout)
+            queue = self.queues[key] = _Queue(now + self.timeout)
         return queue
 
     def _gather4(self, packet: Packet, now: float) -> Packet | None:
         key = (4, packet.src, packet.dst, packet.proto, packet.ip_id)
-        queue = self._queue(key, now, TIMEOUT4)
+        queue = self._queue(key, now)
         offset = packet.fragment_offset
         end = offset + packet.length - packet.l4
         if not packet.more_fragments:
@@ -145,7 +146,7 @@ class Defragmenter:
         if packet.length == 40:
             return packet
         key = (6, packet.src, packet.dst, packet.ip_id)
-        queue = self._queue(key, now, self.timeout6)
+        queue = self._queue(key, now)
         offset = packet.fragment_offset
         end = offset + packet.length - at - 8
         if end > LONGEST:
