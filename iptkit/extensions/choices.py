@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from iptkit.values.faults import BadValue
-from iptkit.values.wording import quote
+from iptkit.values.wording import did_you_mean, quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -34,7 +34,7 @@ class OneOf:
             meant = self._by_lower.get(text.lower())
             raise BadValue(
                 f"must be {', '.join(self.choices[:-1])} or {self.choices[-1]}, not {quote(text)}",
-                hint=f"write {meant}" if meant else "",
+                hint=f"write {meant}" if meant else did_you_mean(text, self.choices),
             )
         return found
 

@@ -18,7 +18,7 @@ from iptkit.values.faults import BadValue
 from iptkit.values.names import parse_protocol
 from iptkit.values.numbers import UINT8_MAX
 from iptkit.values.packet import CT_UNTRACKED
-from iptkit.values.wording import quote
+from iptkit.values.wording import choices, quote
 
 if TYPE_CHECKING:
     from typing import Self
@@ -76,7 +76,7 @@ class NameSet:
         blank = word != word.strip()
         raise BadValue(
             f"no {self.kind} is called {quote(word)}",
-            hint="commas only, no blanks between names" if blank or not word else ", ".join(self.names),
+            hint="commas only, no blanks between names" if blank or not word else choices(word, self.names),
         )
 
     def show(self, value: int) -> str:

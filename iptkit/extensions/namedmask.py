@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from iptkit.values.faults import BadValue
 from iptkit.values.numbers import UINT32_MAX, parse_uint, parse_uint_prefix
-from iptkit.values.wording import quote
+from iptkit.values.wording import did_you_mean, quote
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from iptkit.extensions.layout import Reading
     from iptkit.extensions.spec import Extension
     from iptkit.values.context import Context, Family
@@ -66,9 +68,11 @@ class NamedMaskValue:
         return named(number, mask, self.table, context)
 
     def _by_name(self, text: str, context: Context) -> NamedMask:
-        found: int | None = getattr(context.names, self.table).get(text)
+        names: Mapping[str, int] = getattr(context.names, self.table)
+        found = names.get(text)
         if found is None:
-            raise BadValue(f"no {self.kind} is called {quote(text)}", hint="write its number")
+            hint = did_you_mean(text, names) or "write its number"
+            raise BadValue(f"no {self.kind} is called {quote(text)}", hint=hint)
         return named(found, UINT32_MAX, self.table, context)
 
     def show(self, value: NamedMask) -> str:

@@ -76,7 +76,8 @@ class DscpClass:
         for name, number in DSCP_CLASSES.items():
             if upper.startswith(name):
                 return number
-        raise BadValue(f"no DSCP class is called {quote(text)}", hint="EF, BE, CS0 to CS7, AF11 to AF43")
+        hint = did_you_mean(text, DSCP_CLASSES) or "EF, BE, CS0 to CS7, AF11 to AF43"
+        raise BadValue(f"no DSCP class is called {quote(text)}", hint=hint)
 
     def show(self, value: int) -> str:
         return next(name for name, number in DSCP_CLASSES.items() if number == value)

@@ -35,7 +35,7 @@ from iptkit.values.faults import BadValue
 from iptkit.values.names import protocol_number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Self
 
     from iptkit.extensions.spec import Option, Target
@@ -70,7 +70,8 @@ _REFUSED = {
     "P": _ALL_BUT_VERBOSE - {"c"},
 }
 _INVERTIBLE = frozenset("sdpiof")
-_PROTOCOLS_WITH_PORTS = "tcp, udp, sctp, dccp"
+_PROTOCOLS_WITH_PORTS = ("tcp", "udp", "sctp", "dccp")
+_PROTOCOLS_OF_MATCHES = (*_PROTOCOLS_WITH_PORTS, "icmp", "icmp6", "esp", "ah", "mh")
 
 
 class Fault(NamedTuple):
@@ -655,23 +656,41 @@ class _Binding:
             self.fault("IPT134", f"{name} stands before {later}, which brings it", at, f"put {later} first")
             return
         brings = _brings(name, self.family)
-        if any(b in ("tcp", "udp", "sctp", "dccp") for b in brings):
-            self.fault(
-                "IPT120",
-                f"{name} needs a protocol that has it",
-                at,
-                f"put -p ({_PROTOCOLS_WITH_PORTS}) before it",
-            )
+        if any(b in _PROTOCOLS_WITH_PORTS for b in brings):
+            given = self.protocol_text or (str(self.out.protocol) if self.out.protocol else "")
+            have = [each for each in _PROTOCOLS_WITH_PORTS if each in brings]
+            others = f" (or {', '.join(have[1:])})" if have[1:] else ""
+            hint = f"put -p {have[0]}{others} before it"
+            if self.out.protocol_inverted and given in have:
+                hint = f"! -p {given} leaves the others: it takes one protocol"
+            elif given:
+                hint = f"-p {given} has no {name}; -p {' or '.join(have)} has"
+            self.fault("IPT120", f"{name} needs a protocol that has it", at, hint)
         elif brings and brings[0] in ("icmp", "icmp6", "esp", "ah"):
             self.fault("IPT120", f"{name} needs -p {brings[0]}", at, f"put -p {brings[0]} before it")
         elif brings:
             flag = "-j" if brings[0].isupper() else "-m"
             self.fault("IPT130", f"{name} needs {flag} {brings[0]}", at, f"put {flag} {brings[0]} before it")
         else:
-            known = [n for n, _ in LONG_NAMES]
-            for loaded in self._sources():
-                known += options_by_name(loaded.cls) if loaded.cls else ()
-            self.fault("IPT130", f"no option is called {word}", at, did_you_mean(name, known))
+            self.fault("IPT130", f"no option is called {word}", at, self._meant(name))
+
+    def _meant(self, name: str) -> str:
+        """Which option an unknown one may stand for: of what is loaded, or of what is not."""
+        known = {option: "" for option, _ in LONG_NAMES}
+        for loaded in self._sources():
+            known.update(dict.fromkeys(options_by_name(loaded.cls), ""))
+        cls = find_match(self.protocol_text, self.family) if self.protocol_text else None
+        known.update(dict.fromkeys(options_by_name(cls), ""))
+        found = nearest(name, known)
+        for elsewhere in _all_options(self.family):
+            known.setdefault(elsewhere, elsewhere)
+        anywhere = nearest(name, known) if name[:2] == "--" else ""
+        if not anywhere or anywhere == found or (found and not _nearer(name, anywhere, found)):
+            return f"did you mean {found}?" if found else ""
+        brings = _brings(anywhere, self.family)
+        if brings[0] in _PROTOCOLS_OF_MATCHES:
+            return f"did you mean {anywhere}? it comes with -p {brings[0]}"
+        return f"did you mean {anywhere}? it comes with {'-j' if brings[0].isupper() else '-m'} {brings[0]}"
 
     def _brought_later(self, at: int, name: str) -> str:
         words = self.words
@@ -1000,11 +1019,37 @@ def required(cls: type[Extension], present: frozenset[str], protocol: int) -> li
     return problems
 
 
-def did_you_mean(word: str, known: Any) -> str:
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A hint that names the nearest of the names known; "" where none is near."""
+    near = nearest(word, known)
+    return f"did you mean {near}?" if near else ""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The name most like a word, case aside; one that begins with the whole word is."""
     import difflib
 
-    near = difflib.get_close_matches(word, list(known), 1, 0.6)
-    return f"did you mean {near[0]}?" if near else ""
+    lower = word.lower().lstrip("-")
+    names: dict[str, str] = {}
+    for name in known:
+        names.setdefault(name.lower().lstrip("-"), name)
+    if len(lower) >= 4:
+        longer = [name for name in names if name.startswith(lower)]
+        if longer:
+            return names[min(longer, key=len)]
+    near = difflib.get_close_matches(lower, names, 3, 0.6)
+    # Letters swapped are the likeliest slip.
+    swapped = [name for name in near if sorted(name) == sorted(lower)]
+    return names[(swapped or near)[0]] if near else ""
+
+
+def _nearer(word: str, one: str, other: str) -> bool:
+    import difflib
+
+    def likeness(name: str) -> float:
+        return 1.0 if name.startswith(word) else difflib.SequenceMatcher(None, word, name).ratio()
+
+    return likeness(one) > likeness(other)
 
 
 def _plausible(name: str) -> bool:
@@ -1037,6 +1082,13 @@ def _match_of_protocol(text: str, number: int, family: Family) -> str:
         name = protocol_name(number)
         return name if find_match(name, family) is not None else ""
     return ""
+
+
+def _all_options(family: Family) -> Iterable[str]:
+    """The options of all extensions of a family: asked only to explain a refusal."""
+    for names, find in ((MATCHES, find_match), (TARGETS, find_target)):
+        for name in names:
+            yield from options_by_name(find(name, family))
 
 
 def _brings(name: str, family: Family) -> list[str]:

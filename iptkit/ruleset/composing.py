@@ -117,6 +117,8 @@ class Composer:
         """
         parts = self._parts
         first, second = shape.head, shape.tail
+        if not first.words:
+            return None  # which may also be a tail, that of another shape
         try:
             head = parts[first]
         except KeyError:

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 add = set.add
 consume = deque[None](maxlen=0).extend  # runs through an iterator, and keeps nothing
+_WORD = re.compile(r"[^ \t\r\0]*")
+COUNTERS = -2  # where a fault stands: in the counters before a rule
 _NUMBER = re.compile(r"[ \t\n\v\f\r]*([+-]?)([0-9]+)")
 _TOP = 2**64 - 1
 POLICIES = ("ACCEPT", "DROP")
@@ -242,14 +244,17 @@ class _Interpreter:
             run(line)
         except _Refused as refused:
             fault = refused.fault
-            start = len(line.raw) - len(line.raw.lstrip(" \t")) if fault.word < 0 else fault.word
+            start, end = 0, len(line.raw)
+            if fault.word >= 0:
+                start = fault.word
+                end = start + len(_WORD.match(line.raw, start)[0])  # type: ignore[index]  # it matches anything
             self._report(
                 Diagnostic(
                     fault.code,
                     name_of(fault.code),
                     Severity.ERROR,
                     fault.message,
-                    Span(line.number, start if fault.word >= 0 else 0, len(line.raw)),
+                    Span(line.number, start, end),
                     fault.hint,
                     backends=fault.backends or BOTH,
                 ),
@@ -262,7 +267,10 @@ class _Interpreter:
         status = 0
         for fault in faults:
             status = status or fault.status
-            span = spans[fault.word] if 0 <= fault.word < len(spans) else (0, len(line.raw))
+            if fault.word == COUNTERS:
+                span = (0, line.raw.find("]") + 1 or len(line.raw.partition(" ")[0]))
+            else:
+                span = spans[fault.word] if 0 <= fault.word < len(spans) else (0, len(line.raw))
             found.append(
                 Diagnostic(
                     fault.code,
@@ -395,7 +403,12 @@ class _Interpreter:
             found = parse_chain_counters(line.counters or "")
             if found is None:
                 raise _Refused(
-                    Fault("IPT027", f"the policy of {name} needs counters with -c", -1, "[packets:bytes]")
+                    Fault(
+                        "IPT027",
+                        f"the policy of {name} needs counters with -c",
+                        line.raw.find(policy, len(name) + 1),
+                        "[packets:bytes]",
+                    )
                 )
             counters = found
         self._set_policy(name, policy, counters, line.raw.find(policy, len(name) + 1))
@@ -589,16 +602,21 @@ class _Interpreter:
         given = bound.counters
         if self.counters and line.counters is not None:
             if given is not None:
-                raise _Refused(Fault("IPT135", "counters are given twice, before the rule and by -c"))
+                message = "counters are given twice, before the rule and by -c"
+                raise _Refused(Fault("IPT135", message, bound.where.get("c", -1)))
             texts = (line.counters.packets, line.counters.octets)
             if texts[1][:1] in ("-", "!"):
                 # iptables-restore hands them on as words, and this one then begins an option.
-                raise _Refused(Fault("IPT027", "counters before a rule have no sign", -1, "[packets:bytes]"))
+                message = "counters before a rule have no sign"
+                raise _Refused(Fault("IPT027", message, COUNTERS, "[packets:bytes]"))
+            at, step = COUNTERS, 0
         elif given is not None:
             texts = (self._text(given[0], values), self._text(given[1], values))
+            at = bound.where["c"] + ("=" not in (bound.shape.words[bound.where["c"]] or ""))
+            step = int(isinstance(given[1], int))
         else:
             return NO_COUNTERS
-        return parse_counter(texts[0], "packet"), parse_counter(texts[1], "byte")
+        return parse_counter(texts[0], "packet", at), parse_counter(texts[1], "byte", at + step)
 
     def _text(self, ref: Ref | None, values: tuple[Any, ...]) -> str:
         return unquote(values[ref]) if isinstance(ref, int) else ref or ""
@@ -619,10 +637,11 @@ class _Interpreter:
                 else (
                     f"at most {WORD_LIMIT} bytes a word"
                     if "byte" in message
-                    else f"at most {ARGUMENT_LIMIT} words"
+                    else f"at most {ARGUMENT_LIMIT - 3} words"
                 )
             )
-            self._broken(line, None, (Fault(code, message, -1, hint),))
+            word = COUNTERS if code == "IPT027" else _odd_word(line)
+            self._broken(line, None, (Fault(code, message, word, hint),))
             return
         bound = self.binder.bound(line.shape, self.hidden)
         if bound.faults:
@@ -709,7 +728,7 @@ class _Interpreter:
             self._rule_command(line, bound, values, name)
             return
         if self.counters and line.counters is not None and command not in ("P",):
-            raise _Refused(Fault("IPT020", f"counters mean nothing before -{command}"))
+            raise _Refused(Fault("IPT020", f"counters mean nothing before -{command}", COUNTERS))
         if command == "N":
             self._new_chain(line, name or "")
         elif command == "F":
@@ -728,7 +747,7 @@ class _Interpreter:
             self._chains(name)  # -L and -S print, and change nothing
 
     def _check_handle(self, bound: Bound, values: tuple[Any, ...]) -> None:
-        """-R and -Z of a rule that this section made: it has no handle yet, and iptables-nft-restore crashes."""
+        """-R and -Z of a rule that this section made: without a handle, iptables-nft-restore crashes."""
         chain = self.chains.get(self._text(bound.chain, values))
         position = self._position(bound, values)
         if chain is None or position > len(chain.rules) or not self._is_new(chain.rules[position - 1].line):
@@ -790,7 +809,8 @@ class _Interpreter:
                     )
                 )
             if command == "R":
-                raise _Refused(Fault("IPT020", "-R takes one source and one destination"))
+                message = "-R takes one source and one destination"
+                raise _Refused(Fault("IPT020", message, bound.where.get("s", bound.where.get("d", -1))))
         if command == "D#":
             self._delete_number(name, self._position(bound, values))
             return
@@ -1049,6 +1069,13 @@ def _fault_of(placed: Placed, offset: int, error: SegmentFault) -> Fault:
     return Fault(problem.code, problem.message, word, problem.hint, 2, problem.backends)
 
 
+def _odd_word(line: RuleLine) -> int:
+    """The first word that is too long, or the first that is one too many."""
+    lengths = [end - start for start, end in word_spans(line)]
+    long = (at for at, length in enumerate(lengths) if length > WORD_LIMIT)
+    return next(long, min(len(lengths) - 1, ARGUMENT_LIMIT - 3))
+
+
 def word_spans(line: RuleLine) -> list[tuple[int, int]]:
     """Where each word of a rule line stands, in bytes of the line."""
     text = line.raw
@@ -1066,11 +1093,12 @@ def check_chain_name(name: str) -> None:
         raise _Refused(Fault("IPT106", f"chain name {name!r} is longer than {CHAIN_NAME_LIMIT} bytes", 1))
 
 
-def parse_counter(text: str, what: str) -> int:
-    """One counter as sscanf's %llu reads it: a leading number, clamped to 64 bits."""
+def parse_counter(text: str, what: str, word: int = -1) -> int:
+    """One counter as sscanf's %llu reads it: a leading number, clamped to 64 bits; `word` says where."""
     found = _NUMBER.match(text)
     if found is None:
-        raise _Refused(Fault("IPT027", f"the {what} counter {text!r} is not a number", -1, "[packets:bytes]"))
+        hint = "[packets:bytes]"
+        raise _Refused(Fault("IPT027", f"the {what} counter {text!r} is not a number", word, hint))
     digits = found[2].lstrip("0")
     number = min(int(digits or "0"), _TOP) if len(digits) <= 20 else _TOP  # 2**64 has 20 digits
     return (2**64 - number) & _TOP if found[1] == "-" and number < _TOP else number

@@ -35,3 +35,11 @@ def did_you_mean(text: str, names: Iterable[str]) -> str:
     letters = sorted(text.lower())
     best = next((name for name in near if sorted(name) == letters), near[0])
     return f'did you mean "{by_lower[best]}"?'
+
+
+def choices(text: str, names: Iterable[str]) -> str:
+    """Return a hint for a word that is none of `names`: the nearest, if one is near, and all of them."""
+    known = tuple(names)
+    near = did_you_mean(text, known)
+    listed = ", ".join(known)
+    return f"{near} there are {listed}" if near else listed

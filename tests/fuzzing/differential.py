@@ -167,7 +167,8 @@ class Comparison:
             lines = [*head, *(made.line for made in rest), "COMMIT", ""]
             done = self._run("restore", "--test", text="\n".join(lines))
             said = done.stderr.decode("latin-1")
-            message = "\n".join(line for line in said.splitlines() if not line.startswith("Warning: "))
+            told = [line for line in said.splitlines() if not line.startswith(("Warning: ", "--set option"))]
+            message = "\n".join(told)
             if done.returncode == 0 and not done.stdout:
                 answers += [Answer(0)] * len(rest)
                 break

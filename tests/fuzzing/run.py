@@ -28,8 +28,15 @@ KNOWN: tuple[tuple[str, str, str], ...] = (
     ),
     # What --pol none says beside.
     ("bytes", r"real: .*-m policy --dir \w+ --pol none.*\n.*we make 0{8}", _UNREAD),
-    # The flag that says --fragid was there, when it asks for any.
-    ("bytes", r"IPv6 .*--fr.*\n.*-m frag(?! --fragid).*\n.*the kernel holds 01000000, we make 0{8}$", _UNREAD),
+    # The flag that says --fragid or --rt-segsleft was there, when it asks for any.
+    ("bytes", r"-m frag(?! --fragid).*\n.*the kernel holds 01000000, we make 0{8}$", _UNREAD),
+    ("bytes", r"-m rt(?!.* --rt-segsleft).*\n.*the kernel holds 0.000000, we make 0.000000$", _UNREAD),
+    ("status", r"mktime", "a date before 1970, for which iptables exits with 1; we with 2, as for any value"),
+    (
+        "verdict",
+        r"! --ctst.* --ctp.*0\n.*would never match protocol",
+        "a slip of iptables: after ! --ctstatus it takes --ctproto 0 for one that is inverted",
+    ),
     # The last three words of an IPv4 mask: zeros where the length is written, ones where it is left out.
     ("bytes", r"IPv4 .*--ct\w+ \S*/32.*\n.*\n.*the kernel holds 0{8}, we make f{8}; word", _UNREAD),
 )

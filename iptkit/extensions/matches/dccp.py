@@ -11,7 +11,7 @@ from iptkit.extensions.spec import Match, Option
 from iptkit.extensions.world import HotDrop
 from iptkit.values.faults import BadValue
 from iptkit.values.numbers import UINT8_MAX
-from iptkit.values.wording import quote
+from iptkit.values.wording import choices, quote
 
 if TYPE_CHECKING:
     from iptkit.extensions.world import World
@@ -48,7 +48,7 @@ class DccpTypes:
         for name in filter(None, text.split(",")):
             bit = _BITS.get(name.upper())
             if bit is None:
-                raise BadValue(f"no DCCP type is called {quote(name)}", hint=", ".join(TYPES))
+                raise BadValue(f"no DCCP type is called {quote(name)}", hint=choices(name, TYPES))
             bits |= bit
         return bits
 

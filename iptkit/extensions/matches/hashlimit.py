@@ -15,7 +15,7 @@ from iptkit.values.addresses import parse_host4, parse_host6
 from iptkit.values.cnumbers import atoi, leading_int
 from iptkit.values.faults import BadValue
 from iptkit.values.numbers import UINT32_MAX, UINT64_MAX, parse_uint, parse_uint_prefix
-from iptkit.values.wording import quote
+from iptkit.values.wording import did_you_mean, quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -136,7 +136,9 @@ class Mode:
         bits = 0
         for word in filter(None, text.split(",")):
             if word not in _MODES:
-                raise BadValue(f"{quote(word)} is none of {', '.join(_MODES)}")
+                raise BadValue(
+                    f"{quote(word)} is none of {', '.join(_MODES)}", hint=did_you_mean(word, _MODES)
+                )
             bits |= _MODES[word]
         return bits
 

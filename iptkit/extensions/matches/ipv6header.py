@@ -8,7 +8,7 @@ from iptkit.extensions.layout import Bits, Layout, Number
 from iptkit.extensions.spec import Flag, Match, Option
 from iptkit.values.faults import BadValue
 from iptkit.values.packet import AH, ESP, FRAGMENT, NO_NEXT
-from iptkit.values.wording import quote
+from iptkit.values.wording import choices, quote
 
 if TYPE_CHECKING:
     from iptkit.extensions.world import World
@@ -42,8 +42,8 @@ class Headers:
         # Commas in a row are one, and those at the ends none.
         for name in filter(None, text.split(",")):
             if name not in _BITS:
-                known = ", ".join(first for first, _, _ in _HEADERS)
-                raise BadValue(f"no IPv6 header is called {quote(name)}", hint=known)
+                known = (first for first, _, _ in _HEADERS)
+                raise BadValue(f"no IPv6 header is called {quote(name)}", hint=choices(name, known))
             bits |= _BITS[name]
         if not bits:
             raise BadValue("must name a header")

@@ -11,7 +11,7 @@ from iptkit.extensions.world import HotDrop
 from iptkit.values.faults import BadValue
 from iptkit.values.numbers import UINT8_MAX, parse_uint
 from iptkit.values.packet import NO_NEXT
-from iptkit.values.wording import quote
+from iptkit.values.wording import choices, quote
 
 if TYPE_CHECKING:
     from iptkit.extensions.world import World
@@ -68,9 +68,8 @@ class MhTypes:
         try:
             return parse_uint(text, 0, UINT8_MAX)
         except ValueError:
-            names = ", ".join(name for name in MH_TYPES if len(name) < 5)
             raise BadValue(
-                f"no mobility message is called {quote(text)}", hint=f"{names}, or 0 to 255"
+                f"no mobility message is called {quote(text)}", hint=f"{choices(text, MH_TYPES)}, or 0 to 255"
             ) from None
 
     def show(self, value: Range) -> str:

@@ -9,7 +9,7 @@ from iptkit.extensions.ports import TcpPorts
 from iptkit.extensions.spec import Match, Option
 from iptkit.extensions.world import HotDrop
 from iptkit.values.faults import BadValue
-from iptkit.values.wording import quote
+from iptkit.values.wording import choices, quote
 
 if TYPE_CHECKING:
     from typing import Self
@@ -92,9 +92,7 @@ class ChunkTypes:
             name, _, letters = piece.partition(":")
             number = CHUNKS.get(name.upper())
             if number is None:
-                raise BadValue(
-                    f"no SCTP chunk is called {quote(name)}", hint=f"{', '.join(CHUNKS)}, ALL or NONE"
-                )
+                raise BadValue(f"no SCTP chunk is called {quote(name)}", hint=choices(name, CHUNKS))
             types |= 1 << number
             for letter in letters:
                 bit = FLAGS.get(number, {}).get(letter.upper())

@@ -12,7 +12,7 @@ from iptkit.extensions.spec import Flag, Given, Option
 from iptkit.extensions.world import HotDrop
 from iptkit.values.faults import BadValue
 from iptkit.values.numbers import UINT8_MAX
-from iptkit.values.wording import quote
+from iptkit.values.wording import choices, quote
 
 if TYPE_CHECKING:
     from iptkit.extensions.world import World
@@ -44,7 +44,7 @@ class TcpFlags:
                 bits |= FLAGS[upper]
             elif upper != "NONE":
                 raise BadValue(
-                    f"no TCP flag is called {quote(name)}", hint=f"{', '.join(FLAGS)}, ALL or NONE"
+                    f"no TCP flag is called {quote(name)}", hint=choices(name, (*FLAGS, "ALL", "NONE"))
                 )
         return bits
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from iptkit.extensions.layout import Choice, Layout
 from iptkit.extensions.spec import Option, Target
 from iptkit.values.faults import BadValue
-from iptkit.values.wording import quote
+from iptkit.values.wording import did_you_mean, quote
 
 if TYPE_CHECKING:
     from iptkit.extensions.world import World
@@ -27,7 +27,9 @@ class AuditType:
     def parse(self, text: str, context: Context) -> str:
         lower = text.lower()
         if lower not in TYPES:
-            raise BadValue(f"must be accept, drop or reject, not {quote(text)}")
+            raise BadValue(
+                f"must be accept, drop or reject, not {quote(text)}", hint=did_you_mean(text, TYPES)
+            )
         return lower
 
     def show(self, value: str) -> str:

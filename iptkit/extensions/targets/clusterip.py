@@ -9,7 +9,7 @@ from iptkit.extensions.matches.mac import MacAddress
 from iptkit.extensions.numbers import UInt
 from iptkit.extensions.spec import Flag, Given, Option, Problem, Target
 from iptkit.values.faults import BadValue
-from iptkit.values.wording import quote
+from iptkit.values.wording import choices, quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,7 @@ class HashMode:
 
     def parse(self, text: str, context: Context) -> str:
         if text not in HASH_MODES:
-            raise BadValue(f"no hash mode is called {quote(text)}", hint=", ".join(HASH_MODES))
+            raise BadValue(f"no hash mode is called {quote(text)}", hint=choices(text, HASH_MODES))
         return text
 
     def show(self, value: str) -> str:

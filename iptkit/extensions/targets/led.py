@@ -39,12 +39,12 @@ class TriggerId:
 
 
 class Delay(SignedWord):
-    """Milliseconds, or `inf`, which is 4294967295."""
+    """Milliseconds, or `inf`, which is 4294967295; iptables looks at three letters of it."""
 
     metavar = "milliseconds|inf"
 
     def parse(self, text: str, context: Context) -> int:
-        return UINT32_MAX if text.lower() == "inf" else parse_uint(text)
+        return UINT32_MAX if text[:3].lower() == "inf" else parse_uint(text)
 
 
 class _IdField:

@@ -10,7 +10,7 @@ from iptkit.extensions.spec import Flag, Given, Option, Target
 from iptkit.extensions.world import Record
 from iptkit.values.faults import BadValue
 from iptkit.values.numbers import parse_uint
-from iptkit.values.wording import quote
+from iptkit.values.wording import choices, quote
 
 if TYPE_CHECKING:
     from iptkit.extensions.world import World
@@ -47,7 +47,7 @@ class LogLevel:
             return parse_uint(text, 0, 7)
         except ValueError:
             raise BadValue(
-                f"must be a level from 0 to 7 or its name, not {quote(text)}", hint=", ".join(LEVELS)
+                f"must be a level from 0 to 7 or its name, not {quote(text)}", hint=choices(text, LEVELS)
             ) from None
 
     def show(self, value: int) -> str:

@@ -8,7 +8,7 @@ from iptkit.extensions.layout import Choice, Layout
 from iptkit.extensions.spec import Given, Option, Place, Problem, Target
 from iptkit.extensions.world import DROP
 from iptkit.values.faults import BadValue
-from iptkit.values.wording import quote
+from iptkit.values.wording import choices, quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +57,7 @@ class Answer:
         for name, (short, _) in self.answers.items():
             if name.startswith(word) or short.startswith(word):
                 return name
-        raise BadValue(f"no answer is called {quote(text)}", hint=", ".join(self.answers))
+        raise BadValue(f"no answer is called {quote(text)}", hint=choices(text, self.answers))
 
     def show(self, value: str) -> str:
         return value
