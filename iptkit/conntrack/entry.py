@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from iptkit.conntrack.tcp import CLOSE, STATE, TIME_WAIT
 from iptkit.extensions.world import (
     ASSURED,
     CONFIRMED,
@@ -22,6 +23,7 @@ from iptkit.extensions.world import (
     SRC_NAT_DONE,
     TEMPLATE,
 )
+from iptkit.values.packet import TCP
 
 if TYPE_CHECKING:
     from iptkit.values.tuples import Tuple
@@ -105,6 +107,12 @@ class Entry:
     def zone(self) -> int:
         """The zone of the original direction."""
         return self.zones[0]
+
+    @property
+    def ended(self) -> bool:
+        """Is it TCP in TIME_WAIT or CLOSE?  connlimit counts such a one no more."""
+        state = self.state
+        return self.original.proto == TCP and state is not None and state[STATE] in (TIME_WAIT, CLOSE)
 
     def tuple(self, direction: int) -> Tuple:
         """The tuple of a direction: 0 original, 1 reply."""

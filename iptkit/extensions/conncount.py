@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from iptkit.extensions.world import ASSURED, CONFIRMED
-from iptkit.values.packet import TCP
 
 if TYPE_CHECKING:
     from iptkit.extensions.world import Connection, World
@@ -68,7 +67,7 @@ class Counts:
                 gone += 1
             elif entry == wanted:
                 return True
-            elif closed(connection):
+            elif connection.ended:
                 found.entries.remove(entry)
                 gone += 1
         found.searched = now
@@ -76,9 +75,4 @@ class Counts:
         return False
 
 
-def closed(connection: Connection) -> bool:
-    """Is it a TCP connection that has ended?"""
-    return connection.original.proto == TCP and connection.ended
-
-
-__all__ = ["Counts", "closed"]
+__all__ = ["Counts"]

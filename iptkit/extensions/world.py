@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
+from iptkit.values.tuples import Tuple
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from iptkit.values.context import Family
     from iptkit.values.packet import Packet
-    from iptkit.values.tuples import Tuple
 
 T = TypeVar("T")
 Truth = bool | None
@@ -83,9 +84,7 @@ class NatRange(NamedTuple):
     netmap: bool = False
 
 
-class Template(NamedTuple):
-    """What `-j CT` says of a connection that is to begin."""
-
+class _Template(NamedTuple):
     helper: str = ""
     timeout: str = ""
     zone: int = 0
@@ -93,6 +92,25 @@ class Template(NamedTuple):
     zone_from_mark: bool = False
     ctevents: int = 0
     expevents: int = 0
+
+
+class Template(_Template):
+    """What `-j CT` says of a connection that is to begin.
+
+    Until then the packet has it for its connection: one without addresses.
+    """
+
+    __slots__ = ()
+    template = True
+    ended = False
+    status = TEMPLATE | CONFIRMED
+    original = reply = Tuple(0, 0, 0, 0, 0, 0)
+    mark = secmark = labels = 0
+    packets = bytes = (0, 0)
+    master = None
+
+    def remaining(self, now: float) -> int:
+        return 0
 
 
 class Record(NamedTuple):

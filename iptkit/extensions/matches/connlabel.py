@@ -70,7 +70,7 @@ class Connlabel(Match, name="connlabel"):
         bit = 1 << (self.label or 0)
         if connection.labels & bit:
             return not inverted
-        if self.set_label:
+        if self.set_label and not connection.template:
             connection.labels |= bit
             return not inverted
         return inverted

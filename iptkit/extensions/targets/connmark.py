@@ -150,7 +150,7 @@ class Connmark(Target, name="CONNMARK"):
     def act(self, packet: Packet, world: World) -> str | None:
         # connmark_tg_shift, net/netfilter/xt_connmark.c
         connection = packet.connection
-        if connection is None:
+        if connection is None or connection.template:
             return None
         if self.set_xmark is not None:
             value, mask = self.set_xmark

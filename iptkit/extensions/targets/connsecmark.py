@@ -29,7 +29,7 @@ class Connsecmark(Target, name="CONNSECMARK"):
 
     def act(self, packet: Packet, world: World) -> str | None:
         connection = packet.connection
-        if connection is None:
+        if connection is None or connection.template:
             return None
         if self.save_mark:
             if packet.secmark and not connection.secmark:
