@@ -135,15 +135,7 @@ def make_multi(folder: Path, variant: str) -> Path:
     folder.mkdir()
     for name in OURS:
         prefix, _, does = name.partition("-")
-        program = folder / f"{prefix}-{variant}-{does}"
-        program.write_text(
-            f"#!{sys.executable}\n"
-            "import sys\n"
-            f"sys.path.insert(0, {str(ROOT)!r})\n"
-            "from iptkit.cli.main import program\n"
-            "program()\n"
-        )
-        program.chmod(0o755)
+        make_program(folder, f"{prefix}-{variant}-{does}")
     multi = folder / f"xtables-{variant}-multi"
     multi.write_text(
         "#!/bin/sh\n"
@@ -155,6 +147,20 @@ def make_multi(folder: Path, variant: str) -> Path:
     multi.chmod(0o755)
     folder.chmod(0o755)
     return multi
+
+
+def make_program(folder: Path, name: str) -> Path:
+    """Write a program of that name which is iptkit."""
+    program = folder / name
+    program.write_text(
+        f"#!{sys.executable}\n"
+        "import sys\n"
+        f"sys.path.insert(0, {str(ROOT)!r})\n"
+        "from iptkit.cli.main import program\n"
+        "program()\n"
+    )
+    program.chmod(0o755)
+    return program
 
 
 def run_case(folder: Path, case: str, variant: str, multi: str, lock: Path) -> Result:
