@@ -2,7 +2,7 @@
 
 One module each.  A helper is a function
 
-    help(nat, packet, entry, direction, now) -> verdict
+    read(nat, packet, entry, direction, now) -> verdict
 
 that may announce expectations, and rewrites what is said where NAT moved the
 connection.  Helpers are attached by `-j CT --helper`; none is by itself.
@@ -58,7 +58,7 @@ def run(nat: Nat, packet: Packet, entry: Entry, now: float) -> str:
     if entry.helper not in HELPERS:  # of a table that was read in: a helper nobody here knows
         return ACCEPT
     direction = int(packet.ctinfo >= CT_ESTABLISHED_REPLY)
-    verdict: str = _module(entry.helper).help(nat, packet, entry, direction, now)
+    verdict: str = _module(entry.helper).read(nat, packet, entry, direction, now)
     return verdict
 
 
