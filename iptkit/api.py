@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from iptkit.ruleset.binding import Binder
 from iptkit.ruleset.interpret import Outcome
 from iptkit.ruleset.interpret import interpret as _interpret
-from iptkit.syntax.document import ChainLine
+from iptkit.syntax.document import ChainLine, CommitLine
 from iptkit.syntax.parser import parse as _parse
 from iptkit.text.diagnostic import BOTH, Diagnostic, RulesetError, Severity, Span
 from iptkit.text.source import Source
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from iptkit.diff.model import Difference
+    from iptkit.evaluator.scenario import Loaded
     from iptkit.kernel.backend import Backend
     from iptkit.kernel.errors import KernelError
     from iptkit.kernel.plan import Plan
@@ -333,3 +334,53 @@ def exit_status(error: KernelError) -> int:
     from iptkit.kernel.lock import LockError
 
     return 4 if isinstance(error, LockError) else getattr(error, "status", 1)
+
+
+def load_for_packets(
+    text: str, family: Family = 4, base: Ruleset | None = None, counters: bool = False
+) -> Loaded:
+    """A ruleset to send packets through: what iptables-legacy-restore and a kernel make of a text.
+
+    `base` is the state before.  Where either refuses it, the result has no
+    ruleset, but the exit status and the words of the real tool.
+    """
+    from iptkit.evaluator.scenario import Loaded
+
+    document = _parse(Source.of(text, "rules"))
+    outcome = interpret(document, family, base=base, counters=counters)
+    program = "iptables-restore" if family == 4 else "ip6tables-restore"
+    tables = tuple(outcome.tables)
+    if outcome.status == 1:
+        return Loaded(None, tables, 1, f"{program}: line {outcome.line} failed")
+    if outcome.status:
+        first = next(each for each in outcome.diagnostics if each.severity is Severity.ERROR)
+        message = (
+            f"{program} v1.8.9 (legacy): {first.message}\n\nError occurred at line: {outcome.line}\n"
+            f"Try `{program} -h' or '{program} --help' for more information."
+        )
+        return Loaded(None, tables, outcome.status, message)
+    refused = _refusals(document, family, "legacy", noflush=False)
+    if refused:
+        line = refused[0].span.line
+        commits = [each.number for each in document.lines if isinstance(each, CommitLine)]
+        line = next((number for number in commits if number >= line), line)
+        return Loaded(None, tables, 1, f"{program}: line {line} failed")
+    return Loaded(outcome.ruleset, tables)
+
+
+def save_for_packets(ruleset: Ruleset, tables: tuple[str, ...]) -> str:
+    """These tables as iptables-save prints them, in this order, with counters of zero and no comments."""
+    import re
+
+    text = "".join(save(ruleset, tables=(name,)) for name in tables if name in ruleset.tables)
+    return re.sub(r" \[[0-9]+:[0-9]+\]$", " [0:0]", text, flags=re.MULTILINE)
+
+
+def run_scenario(record: object) -> dict[str, Any]:
+    """Run a scenario, an object as iptkit-eval(1) describes it, and give the record of what happens.
+
+    Raises BadField (an IptkitError) for a scenario that makes no sense.
+    """
+    from iptkit.evaluator.scenario import Scenario
+
+    return Scenario(record, load_for_packets, save_for_packets).run()

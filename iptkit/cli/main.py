@@ -24,6 +24,7 @@ COMMANDS = {
     "rule": "what a check of lint means",
     "help-extension": "what a match or target does, and its options",
     "diff": "what differs between two rulesets, rule by rule",
+    "eval": "what would happen to packets",
     "parse": "print the syntax tree, or the file back",
 }
 

@@ -1,0 +1,320 @@
+"""Rules made ready to run, and the walk of a packet through them.
+
+The walk is that of ipt_do_table and ip6t_do_table
+(net/ipv4/netfilter/ip_tables.c, net/ipv6/netfilter/ip6_tables.c): rule by
+rule; a rule that matches counts before its target acts; user chains come back
+to where they were jumped from, and a goto does not.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from iptkit.evaluator.lookup import Index, demands, is_plain, key_of
+from iptkit.extensions.core import Jump, Verdict
+from iptkit.extensions.spec import Extension, Match, Opaque, Target
+from iptkit.extensions.world import ACCEPT, DROP, RETURN, HotDrop, Unknown
+from iptkit.ruleset.model import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from iptkit.evaluator.world import Surroundings
+    from iptkit.ruleset.model import Chain, Rule, Ruleset
+    from iptkit.values.packet import Packet
+
+INDEXED = 8  # a chain of fewer rules is walked as it is
+REMEMBERED = 1 << 16  # flows whose rules a chain remembers
+TABLES = ("filter", "nat", "mangle", "raw", "security")
+
+
+class Line:
+    """A rule ready to run; also a chain's end: its policy, or the implicit return.
+
+    key      `table:CHAIN:n`, `table:CHAIN:policy` or `table:CHAIN:end`
+    test     the conditions that belong to no match; None where there are none
+    matches  the matches, in order
+    verdict  what a standard target says; None for a jump or an extension
+    jump     the chain to go to
+    target   the extension that acts
+    memory   what its stateful uses keep, by place; the target's is -1
+    """
+
+    __slots__ = (
+        "bytes",
+        "goto",
+        "jump",
+        "key",
+        "matches",
+        "memory",
+        "packets",
+        "rule",
+        "target",
+        "test",
+        "verdict",
+    )
+
+    def __init__(self, key: str, rule: Rule | None = None) -> None:
+        self.key = key
+        self.rule = rule
+        self.test: Callable[[Packet], bool] | None = None
+        self.matches: tuple[Any, ...] = ()
+        self.verdict: str | None = None
+        self.jump: Walkable | None = None
+        self.goto = False
+        self.target: Any = None
+        self.packets = self.bytes = 0
+        self.memory: dict[int, Any] = {}
+
+    @property
+    def target_name(self) -> str:
+        """The name after -j, or a policy; "" where there is neither."""
+        if self.target is not None:
+            return str(self.target.saved_name())
+        if self.jump is not None:
+            return self.jump.name
+        return self.verdict or ""
+
+    def __repr__(self) -> str:
+        return f"<line {self.key}>"
+
+
+class Walkable:
+    """A chain ready to be walked: its lines, and the one that ends it."""
+
+    __slots__ = ("_flows", "_index", "_places", "end", "lines", "name")
+
+    def __init__(self, name: str, end: Line) -> None:
+        self.name = name
+        self.end = end
+        self.lines: tuple[Line, ...] = ()
+        self._index: Index | None = None
+        self._flows: dict[Any, tuple[Line, ...]] = {}
+
+    def fill(self, lines: Iterable[Line], *, indexed: bool = True) -> None:
+        self.lines = tuple(lines)
+        if indexed and len(self.lines) >= INDEXED:
+            self._index = Index(
+                [demands(line.rule.conditions, line.matches) for line in self.lines if line.rule is not None]
+            )
+
+    def admitted(self, packet: Packet) -> tuple[Line, ...]:
+        """The lines the packet may match, in order; those left out it surely does not."""
+        index = self._index
+        if index is None or not is_plain(packet):
+            return self.lines
+        key = key_of(packet)
+        found = self._flows.get(key)
+        if found is None:
+            lines = self.lines
+            found = tuple([lines[number] for number in index.candidates(key)])
+            if len(self._flows) >= REMEMBERED:
+                self._flows.clear()
+            self._flows[key] = found
+        return found
+
+
+class CompiledTable:
+    """A table ready to run: `hooks` are its built-in chains, by name."""
+
+    __slots__ = ("chains", "hooks", "name")
+
+    def __init__(self, name: str, chains: dict[str, Walkable], hooks: dict[str, Walkable]) -> None:
+        self.name = name
+        self.chains = chains
+        self.hooks = hooks
+
+    def lines(self) -> Iterator[Line]:
+        for chain in self.chains.values():
+            yield from chain.lines
+            yield chain.end
+
+
+def compile_table(table: Table, *, indexed: bool = True) -> CompiledTable:
+    """A table ready to run, with the counters its rules have.
+
+    `indexed` False leaves lookup by index out: the plain linear walk, which
+    gives the same answers.
+    """
+    chains: dict[str, Walkable] = {}
+    hooks: dict[str, Walkable] = {}
+    for chain in table.saved_chains():
+        end = Line(f"{table.name}:{chain.name}:{'policy' if chain.builtin else 'end'}")
+        end.verdict = chain.policy if chain.builtin else RETURN
+        end.packets, end.bytes = chain.counters if chain.builtin else (0, 0)
+        chains[chain.name] = Walkable(chain.name, end)
+        if chain.builtin:
+            hooks[chain.name] = chains[chain.name]
+    for chain in table.saved_chains():
+        chains[chain.name].fill(_lines(table.name, chain, chains), indexed=indexed)
+    return CompiledTable(table.name, chains, hooks)
+
+
+def _lines(table: str, chain: Chain, chains: dict[str, Walkable]) -> Iterator[Line]:
+    for number, rule in enumerate(chain.rules, 1):
+        line = Line(f"{table}:{chain.name}:{number}", rule)
+        line.test = rule.conditions.compiled()
+        line.matches = rule.matches
+        line.packets, line.bytes = rule.counters
+        target = rule.target
+        if isinstance(target, Verdict):
+            line.verdict = target.name
+        elif isinstance(target, Jump):
+            line.jump, line.goto = chains[target.chain], target.goto
+        elif target is not None:
+            line.target = target
+        yield line
+
+
+def compile_ruleset(
+    ruleset: Ruleset, *, all_tables: bool = False, indexed: bool = True
+) -> dict[str, CompiledTable]:
+    """The tables of a ruleset by name; with `all_tables` also those it has not, empty."""
+    tables = dict(ruleset.tables)
+    for name in TABLES if all_tables else ():
+        tables.setdefault(name, Table.fresh(name))
+    return {name: compile_table(tables[name], indexed=indexed) for name in TABLES if name in tables}
+
+
+def load_uses(tables: Iterable[CompiledTable], world: Surroundings) -> None:
+    """Tell each match and target that its rule is loaded."""
+    plain = Extension.loaded
+    for table in tables:
+        for line in table.lines():
+            for place, use in enumerate((*line.matches, line.target)):
+                if use is not None and type(use).loaded is not plain:
+                    world.line, world.place = line, place if use is not line.target else -1
+                    use.loaded(world)
+
+
+def walk(chain: Walkable, packet: Packet, world: Surroundings) -> str:
+    """Run a packet through a built-in chain; gives the verdict.
+
+    world.last is the line that decided.  Raises Unknown where a target's
+    effect is not known.
+    """
+    stack: list[tuple[Walkable, Iterator[Line]]] = []
+    here = chain
+    lines = iter(chain.admitted(packet))
+    tracing = packet.traced or world.tracing
+    why_not = world.why_not
+    while True:
+        for line in lines:
+            test = line.test
+            try:
+                if test is not None and not test(packet):
+                    if why_not is not None:
+                        why_not.append((line, -1, packet))
+                    continue
+                failed = -1
+                for place, match in enumerate(line.matches):
+                    world.line, world.place = line, place
+                    answer = match.matches(packet, world)
+                    if not answer and (answer is not None or not world.decide(line, match, packet)):
+                        failed = place
+                        break
+            except HotDrop:
+                world.last = line
+                return DROP
+            if failed >= 0:
+                if why_not is not None:
+                    why_not.append((line, failed, packet))
+                continue
+            line.packets += 1
+            line.bytes += packet.length
+            if tracing:
+                world.traced(packet, line)
+            verdict = line.verdict
+            if verdict is None:
+                if line.jump is not None:
+                    if not line.goto:
+                        stack.append((here, lines))
+                    here = line.jump
+                    lines = iter(here.admitted(packet))
+                    break
+                target = line.target
+                if target is None:
+                    continue
+                world.line, world.place = line, -1
+                verdict = target.act(packet, world)
+                if verdict is None:
+                    tracing = packet.traced or world.tracing
+                    continue
+            if verdict != RETURN:
+                world.last = line
+                return verdict
+            if stack:
+                here, lines = stack.pop()
+            else:
+                here, lines = chain, iter(())
+            break
+        else:
+            end = here.end
+            if here is not chain or end.verdict == RETURN:
+                end.packets += 1
+                end.bytes += packet.length
+                if tracing:
+                    world.traced(packet, end)
+                if stack:
+                    here, lines = stack.pop()
+                    continue
+                # A goto from the built-in chain: what would come back goes to the policy.
+                end = chain.end
+            end.packets += 1
+            end.bytes += packet.length
+            if tracing:
+                world.traced(packet, end)
+            world.last = end
+            return end.verdict or ACCEPT
+
+
+def reason(line: Line, place: int) -> str:
+    """Which words of a rule a packet did not meet: those of a match, or its own conditions."""
+    if place >= 0:
+        return f"-m {line.matches[place].text()}"
+    assert line.rule is not None
+    return line.rule.conditions.save().strip()
+
+
+def failing_condition(line: Line, packet: Packet) -> str:
+    """The first of a rule's own conditions that a packet does not meet, in words of the rule."""
+    assert line.rule is not None
+    conditions = line.rule.conditions
+    for piece in (
+        ("source", "source_inverted"),
+        ("destination", "destination_inverted"),
+        ("in_interface", "in_inverted"),
+        ("out_interface", "out_inverted"),
+        ("protocol", "protocol_inverted"),
+        ("fragment", "fragment_inverted"),
+    ):
+        alone = type(conditions)(conditions.family)._replace(
+            **{name: getattr(conditions, name) for name in piece}
+        )
+        if not alone.matches(packet):
+            return alone.save().strip()
+    return reason(line, -1)
+
+
+def is_known(use: object) -> bool:
+    """Does iptkit know what the match or target does?"""
+    if isinstance(use, Opaque):
+        return False
+    if isinstance(use, Match):
+        return type(use).matches is not Match.matches
+    return not isinstance(use, Target) or type(use).act is not Target.act
+
+
+__all__ = (
+    "CompiledTable",
+    "Line",
+    "Unknown",
+    "Walkable",
+    "compile_ruleset",
+    "compile_table",
+    "failing_condition",
+    "is_known",
+    "load_uses",
+    "reason",
+    "walk",
+)

@@ -1,0 +1,703 @@
+"""A machine that packets go through: hooks in the kernel's order, routing between them, its own answers.
+
+At each hook the parts run by priority (linux/netfilter_ipv4.h): defragmentation
+-400, raw -300, connection tracking -200, mangle -150, destination NAT -100,
+filter 0, security 50, source NAT 100, helpers and confirmation last.  Routing
+is net/ipv4/route.c, ip_forward.c, ip_output.c and their IPv6 kin, as far as a
+firewall shows it.  Facts are those of Linux 6.18.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, NamedTuple
+
+from iptkit.conntrack.defrag import Defragmenter, fragments, must_fragment
+from iptkit.conntrack.nat import Nat
+from iptkit.conntrack.settings import Settings
+from iptkit.conntrack.tcp import set_closing
+from iptkit.conntrack.tracker import Tracker
+from iptkit.evaluator import answers
+from iptkit.evaluator.chains import CompiledTable, Line, compile_ruleset, load_uses, walk
+from iptkit.evaluator.routing import Routing, scope6
+from iptkit.evaluator.stack import answer as stack_answer
+from iptkit.evaluator.sysctls import Sysctls
+from iptkit.evaluator.topology import LOOPBACK, Route, two_networks
+from iptkit.evaluator.world import Surroundings
+from iptkit.extensions.world import ACCEPT, DROP, STOLEN
+from iptkit.values.checksum import ones_sum
+from iptkit.values.packet import (
+    CT_RELATED,
+    CT_RELATED_REPLY,
+    CT_UNTRACKED,
+    TCP,
+    Malformed,
+    Packet,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from iptkit.evaluator.topology import Topology
+    from iptkit.ruleset.model import Ruleset
+
+DONT_FRAGMENT = 0x4000
+LEAST_MTU6 = 1280
+ALL_HOSTS = 0xE0000001  # 224.0.0.1, which every interface listens to
+ALL_NODES6 = (0xFF01 << 112 | 1, 0xFF02 << 112 | 1)
+# What a route of such a kind answers: errno of a local sender, ICMP and ICMPv6 code for others.
+UNREACHABLE = {
+    "unreachable": (errno.EHOSTUNREACH, 1, 0),
+    "prohibit": (errno.EACCES, 13, 1),
+    "blackhole": (errno.EINVAL, -1, -1),
+    "none": (errno.ENETUNREACH, 0, 0),
+}
+
+
+class Tracked(NamedTuple):
+    """What connection tracking said of a packet: at PREROUTING or OUTPUT, right after it."""
+
+    packet: Packet
+    hook: str
+    state: str
+    direction: int | None
+
+
+class Seen(NamedTuple):
+    """A packet that left or was delivered, as it was then."""
+
+    packet: Packet
+    interface: str
+
+
+class Machine(Surroundings):
+    """A firewall with its rules, its table of connections and its surroundings.
+
+    out, local  packets that left, and that were delivered to the machine itself; the caller empties them
+    egress      packets at the end of POSTROUTING
+    tracked     what connection tracking said
+    drops       why packets ended, in words: (packet, reason, line or None)
+    answering   does the machine's own stack answer what is delivered to it?
+    noting      are these lists kept?
+    """
+
+    def __init__(
+        self,
+        ruleset: Ruleset,
+        topology: Topology | None = None,
+        *,
+        settings: Settings | None = None,
+        sysctls: Mapping[str, int] | None = None,
+        all_tables: bool = False,
+        indexed: bool = True,
+    ) -> None:
+        topology = topology or two_networks()
+        super().__init__(ruleset.family, topology, Routing(topology, ruleset.family))
+        self.tracker = Tracker(settings)
+        self.translator = Nat(self.tracker)
+        self.translator.choose = self.choose
+        self.translator.broadcast_mask = self._broadcast_mask
+        self.sysctls = Sysctls(sysctls)
+        self.fragments = Defragmenter(self.family)
+        self.all_tables = all_tables
+        self.indexed = indexed
+        self.answering = False
+        self.noting = True
+        self.out: list[Seen] = []
+        self.local: list[Seen] = []
+        self.egress: list[Seen] = []
+        self.tracked: list[Tracked] = []
+        self.drops: list[tuple[Packet, str, Line | None]] = []
+        self._waiting: list[Packet] = []  # on their way over lo
+        self.tables: dict[str, CompiledTable] = {}
+        self.load(ruleset)
+
+    def load(self, ruleset: Ruleset) -> None:
+        """Take these rules, as iptables-restore does: what named lists keep stays."""
+        self.tables = compile_ruleset(ruleset, all_tables=self.all_tables, indexed=self.indexed)
+        self._hooks = {
+            (name, hook): chain for name, table in self.tables.items() for hook, chain in table.hooks.items()
+        }
+        self._lines = {line.key: line for table in self.tables.values() for line in table.lines()}
+        load_uses(self.tables.values(), self)
+
+    def set_sysctl(self, name: str, value: int) -> None:
+        """Change a sysctl.  Raises KeyError for one that is not known."""
+        if ".nf_conntrack_" in name.replace("/", "."):
+            self.tracker.settings.set(name, value)
+        else:
+            self.sysctls.set(name, value)
+
+    # -- packets come in
+
+    def receive(self, packet: Packet, interface: str) -> None:
+        """A packet comes in from outside, and all that follows from it happens."""
+        packet.in_interface = interface
+        if packet.link_type is None:
+            packet.link_type = "unicast"
+        self._receive(packet)
+        self._run_waiting()
+
+    def send_out(self, packet: Packet) -> int:
+        """A local program sends a packet through a raw socket; 0, or the errno it gets."""
+        code = self._send_out(packet)
+        self._run_waiting()
+        return code
+
+    def _run_waiting(self) -> None:
+        while self._waiting:
+            packet = self._waiting.pop(0)
+            packet.in_interface = LOOPBACK
+            packet.out_interface = ""
+            packet.owner = None
+            packet.link_type = "unicast"
+            packet.source_mac = packet.destination_mac = bytes(6)
+            self._prerouting(packet)
+
+    def _receive(self, packet: Packet) -> None:
+        if packet.link_type == "otherhost":
+            return self._drop(packet, "the frame is for another host")
+        if packet.family == 4:
+            if ones_sum(packet.data[: packet.l4]) != 0xFFFF:
+                return self._drop(packet, "bad IP header checksum")
+        elif not self._sane6(packet):
+            return None
+        return self._prerouting(packet)
+
+    def _sane6(self, packet: Packet) -> bool:
+        """The checks of ipv6_rcv (net/ipv6/ip6_input.c)."""
+        src, dst = packet.src, packet.dst
+        problem = ""
+        if 1 in {src, dst}:
+            problem = "::1 does not come from outside"
+        elif src >> 120 == 0xFF:
+            problem = "a multicast source"
+        elif dst >> 120 == 0xFF and (dst >> 112 & 15) in {0, 1}:
+            problem = "a multicast address of a scope that does not leave a host"
+        if problem:
+            self._drop(packet, problem)
+        return not problem
+
+    # -- hooks
+
+    def _table(self, name: str, hook: str, packet: Packet) -> bool:
+        """Walk a table's chain; False where the packet ends there."""
+        chain = self._hooks.get((name, hook))
+        if chain is None:
+            return True
+        outer = self.hook, self.table
+        self.hook, self.table = hook, name
+        verdict = walk(chain, packet, self)
+        self.hook, self.table = outer
+        if verdict == ACCEPT:
+            return True
+        if verdict != STOLEN:
+            self._drop(packet, "", self.last)
+        return False
+
+    def _walk_nat(self, packet: Packet) -> str:
+        chain = self._hooks.get(("nat", self._nat_hook))
+        if chain is None:
+            return ACCEPT
+        outer = self.hook, self.table
+        self.hook, self.table = self._nat_hook, "nat"
+        verdict = walk(chain, packet, self)
+        self.hook, self.table = outer
+        return verdict
+
+    def _nat(self, kind: str, hook: str, packet: Packet) -> bool:
+        if "nat" not in self.tables or packet.connection is None:
+            return True
+        self._nat_hook = hook
+        self.last = None
+        verdict = self.translator.inet(packet, kind, hook, self.now, self._walk_nat)
+        if verdict == ACCEPT:
+            return True
+        self._drop(packet, "NAT", self.last)
+        return False
+
+    def _track(self, hook: str, packet: Packet) -> bool:
+        if self.tracker.track(packet, hook, self.now) != ACCEPT:
+            self._drop(packet, "connection tracking")
+            return False
+        if self.noting:
+            entry = packet.connection
+            if entry is None:
+                state = "UNTRACKED" if packet.ctinfo == CT_UNTRACKED else "INVALID"
+                self.tracked.append(Tracked(packet, hook, state, None))
+            else:
+                state = ("ESTABLISHED", "RELATED", "NEW")[packet.ctinfo % 3]
+                self.tracked.append(Tracked(packet, hook, state, packet.ctinfo // 3))
+        return True
+
+    def _confirm(self, packet: Packet) -> bool:
+        """Helpers read, then the connection enters the table."""
+        entry = packet.connection
+        if entry is None:
+            return True
+        if self.translator.help(packet, self.now) != ACCEPT:
+            self._drop(packet, "helper")
+            return False
+        if self.tracker.confirm(packet, self.now) != ACCEPT:
+            self._drop(packet, "its place in the connection table is taken")
+            return False
+        return True
+
+    def _drop(self, packet: Packet, why: str, line: Line | None = None) -> None:
+        if self.noting:
+            self.drops.append((packet, why, line))
+
+    def _prerouting(self, packet: Packet) -> None:
+        if packet.is_fragment:
+            whole = self.fragments.add(packet, self.now)
+            if whole is None:
+                return self._drop(packet, "waiting for its other fragments")
+            packet = whole
+        hook = "PREROUTING"
+        if not (
+            self._table("raw", hook, packet)
+            and self._track(hook, packet)
+            and self._table("mangle", hook, packet)
+            and self._nat("DNAT", hook, packet)
+        ):
+            return None
+        if packet.in_interface == LOOPBACK and packet.route is not None:
+            return self._input(packet)  # it brought its route with it
+        if packet.family == 4:
+            return self._route_in4(packet)
+        return self._route_in6(packet)
+
+    def _input(self, packet: Packet) -> None:
+        hook = "INPUT"
+        if not (
+            self._table("mangle", hook, packet)
+            and self._table("filter", hook, packet)
+            and self._table("security", hook, packet)
+            and self._nat("SNAT", hook, packet)
+            and self._confirm(packet)
+        ):
+            return
+        if self.noting:
+            self.local.append(Seen(packet.copy(), packet.in_interface))
+        if self.answering:
+            stack_answer(self, packet)
+
+    def _forward(self, packet: Packet) -> None:
+        hook = "FORWARD"
+        if (
+            self._table("mangle", hook, packet)
+            and self._table("filter", hook, packet)
+            and self._table("security", hook, packet)
+        ):
+            self._postrouting(packet)
+
+    def _postrouting(self, packet: Packet) -> int:
+        """Gives the errno of a local sender, 0 for none."""
+        hook = "POSTROUTING"
+        if not (self._table("mangle", hook, packet) and self._nat("SNAT", hook, packet)):
+            return errno.EPERM
+        if self.noting:
+            self.egress.append(Seen(packet.copy(), packet.out_interface))
+        if not self._confirm(packet):
+            return errno.EPERM
+        return self._transmit(packet)
+
+    def _local_out(self, packet: Packet) -> int:
+        """A packet of the machine's own, which has its route; gives the errno."""
+        hook = "OUTPUT"
+        if packet.is_fragment:
+            whole = self.fragments.add(packet, self.now)
+            if whole is None:
+                self._drop(packet, "waiting for its other fragments")
+                return 0
+            packet = whole
+        if not (self._table("raw", hook, packet) and self._track(hook, packet)):
+            return errno.EPERM
+        before = packet.src, packet.dst, packet.mark, packet.tos
+        if not self._table("mangle", hook, packet):
+            return errno.EPERM
+        if before != (packet.src, packet.dst, packet.mark, packet.tos) and (code := self._reroute(packet)):
+            return code
+        to = packet.dst
+        if not self._nat("DNAT", hook, packet):
+            return errno.EPERM
+        if to != packet.dst and (code := self._reroute(packet)):
+            return code
+        if not (self._table("filter", hook, packet) and self._table("security", hook, packet)):
+            return errno.EPERM
+        return self._postrouting(packet)
+
+    def _reroute(self, packet: Packet) -> int:
+        """The packet changed on its way out: find its route anew (ip_route_me_harder)."""
+        code = self._find_way(packet)
+        if code:
+            self._drop(packet, "no route to where it is sent now")
+        return code
+
+    def _find_way(self, packet: Packet) -> int:
+        """Set the route of a packet of the machine's own; gives an errno where there is none."""
+        route = self._pick(self.routing.lookup(packet.dst, packet.out_interface))
+        kind = "none" if route is None else route.kind
+        if route is None or kind in UNREACHABLE:
+            return UNREACHABLE[kind][0]
+        packet.route = route
+        packet.out_interface = LOOPBACK if kind in ("local", "anycast") else route.interface
+        return 0
+
+    def _pick(self, route: Route | None) -> Route | None:
+        """One next hop of a multipath route: which, the kernel's hash of the flow decides."""
+        if route is None or not route.others:
+            return route
+        hops = ((route.interface, route.gateway), *route.others)
+        device, gateway = self.choose("next hop of a multipath route", hops)
+        return route.by(device, gateway)
+
+    # -- routing
+
+    def _route_in4(self, packet: Packet) -> None:
+        """ip_route_input_slow."""
+        src, dst, interface = packet.src, packet.dst, packet.in_interface
+        broadcast = dst == 0xFFFFFFFF or (not src and not dst)
+        if src >> 28 == 14 or src == 0xFFFFFFFF or (src >> 24 == 0 and not broadcast and dst >> 28 != 14):
+            return self._drop(packet, "martian source")
+        localnet = self.sysctls.both4("route_localnet", interface)
+        if dst >> 28 == 14:
+            if dst == ALL_HOSTS and self._source_fits4(packet):
+                return self._deliver(packet, Route(4, dst, 32, interface, kind="multicast"))
+            return self._drop(packet, "nobody listens to the multicast address")
+        if not broadcast and (
+            dst >> 24 == 0 or (dst >> 24 == 127 and interface != LOOPBACK and not localnet)
+        ):
+            return self._drop(packet, "martian destination")
+        if src >> 24 == 127 and interface != LOOPBACK and not localnet:
+            return self._drop(packet, "martian source")
+        if broadcast:
+            if src and not self._source_fits4(packet):
+                return self._drop(packet, "martian source")
+            return self._deliver(packet, Route(4, dst, 32, interface, kind="broadcast"))
+        route = self._pick(self.routing.lookup(dst))
+        kind = "none" if route is None else route.kind
+        forwarding = self.sysctls.forwarding4(interface)
+        if route is None or kind in UNREACHABLE:
+            return self._refuse(packet, kind, forwarding)
+        if kind in ("broadcast", "local"):
+            if not self._source_fits4(packet) and (src or kind == "local"):
+                return self._drop(packet, "martian source")
+            return self._deliver(packet, route)
+        if not forwarding:
+            return self._drop(packet, "forwarding is off")
+        if not self._source_fits4(packet):
+            return self._drop(packet, "martian source")
+        return self._forward4(packet, route)
+
+    def _source_fits4(self, packet: Packet) -> bool:
+        """fib_validate_source: is the source no address of ours, and, with rp_filter, where it belongs?"""
+        interface = packet.in_interface
+        if interface == LOOPBACK:
+            return True
+        strict = self.sysctls.most4("rp_filter", interface)
+        accept_local = self.sysctls.either4("accept_local", interface)
+        if not strict:
+            return accept_local or not self.routing.is_own(packet.src)
+        route = self.routing.lookup(packet.src)
+        if route is None or route.kind in UNREACHABLE:
+            return False
+        if route.kind != "unicast":
+            return route.kind == "local" and accept_local
+        hops = (route.interface, *(device for device, _ in route.others))
+        return strict == 2 or interface in hops
+
+    def _refuse(self, packet: Packet, kind: str, forwarding: bool) -> None:
+        """There is no way: tell the sender, if this is a router (ip_error, ip6_pkt_drop)."""
+        self._drop(packet, {"none": "no route"}.get(kind, f"{kind} route"))
+        code = UNREACHABLE[kind][1 if self.family == 4 else 2]
+        if code >= 0 and forwarding:
+            self.icmp_error(packet, 3 if self.family == 4 else 1, code)
+
+    def _deliver(self, packet: Packet, route: Route) -> None:
+        packet.route = route
+        self._input(packet)
+
+    def _forward4(self, packet: Packet, route: Route) -> None:
+        """ip_forward."""
+        packet.route = route
+        if packet.link_type != "unicast":
+            return self._drop(packet, "the frame was not for this machine alone")
+        if packet.ttl <= 1:
+            self._drop(packet, "TTL exceeded")
+            return self.icmp_error(packet, 11, 0)
+        mtu = self.route_mtu(route) or 0
+        if self._too_big(packet, mtu):
+            self._drop(packet, "too big, and not to be fragmented")
+            return self.icmp_error(packet, 3, 4, mtu)
+        packet.set_ttl(packet.ttl - 1)
+        packet.out_interface = route.interface
+        return self._forward(packet)
+
+    def _too_big(self, packet: Packet, mtu: int) -> bool:
+        if packet.length <= mtu:
+            return False
+        if packet.fragment_sizes:
+            return max(packet.fragment_sizes) > mtu and (packet.dont_fragment or packet.family == 6)
+        return packet.dont_fragment or packet.family == 6
+
+    def _route_in6(self, packet: Packet) -> None:
+        dst, interface = packet.dst, packet.in_interface
+        if dst >> 120 == 0xFF:
+            if dst in ALL_NODES6 or self._listens6(interface, dst):
+                return self._deliver(packet, Route(6, dst, 128, interface, kind="multicast"))
+            return self._drop(packet, "nobody listens to the multicast address")
+        route = self._pick(self.routing.lookup(dst, interface))
+        kind = "none" if route is None else route.kind
+        if route is None or kind in UNREACHABLE:
+            # Errors are sent whether or not this is a router: the route's own input function does it.
+            return self._refuse(packet, kind, True)
+        if kind in ("local", "anycast"):
+            return self._deliver(packet, route)
+        return self._forward6(packet, route)
+
+    def _listens6(self, interface: str, group: int) -> bool:
+        """Solicited-node groups of its addresses, where neighbours are solicited at all (RFC 4291 2.7.1)."""
+        found = self.topology.interfaces.get(interface)
+        if found is None or not found.arp:
+            return False
+        return any(
+            each.family == 6 and group == (0xFF0200000000000000000001FF000000 | each.address & 0xFFFFFF)
+            for each in found.addresses
+        )
+
+    def _forward6(self, packet: Packet, route: Route) -> None:
+        """ip6_forward."""
+        packet.route = route
+        if not self.sysctls.forwarding6():
+            return self._drop(packet, "forwarding is off")
+        if packet.link_type != "unicast":
+            return self._drop(packet, "the frame was not for this machine alone")
+        if packet.ttl <= 1:
+            self._drop(packet, "hop limit exceeded")
+            return self.icmp_error(packet, 3, 0)
+        src = packet.src
+        if not src or src >> 120 == 0xFF or src == 1:
+            return self._drop(packet, "a source that is not forwarded")
+        if scope6(src) == 2:
+            self._drop(packet, "a link-local source is not forwarded")
+            return self.icmp_error(packet, 1, 2)
+        mtu = max(self.route_mtu(route) or 0, LEAST_MTU6)
+        if self._too_big(packet, mtu):
+            self._drop(packet, "too big")
+            return self.icmp_error(packet, 2, 0, mtu)
+        packet.set_ttl(packet.ttl - 1)
+        packet.out_interface = route.interface
+        return self._forward(packet)
+
+    # -- packets go out
+
+    def _send_out(self, packet: Packet) -> int:
+        """raw_sendmsg with IP_HDRINCL, rawv6_sendmsg."""
+        code = self._find_way(packet)
+        if code:
+            self._drop(packet, "no route")
+            return code
+        mtu = self.route_mtu(packet.route)
+        if mtu is not None and len(packet.data) > mtu:
+            self._drop(packet, "bigger than the MTU")
+            return errno.EMSGSIZE
+        return self._local_out(packet)
+
+    def send(self, packet: Packet) -> None:
+        """Send a packet the machine made."""
+        if self._find_way(packet) == 0:
+            self._local_out(packet)
+
+    def copy_to(self, packet: Packet, gateway: int, interface: str) -> None:
+        """nf_dup_ipv4 and _ipv6: an untracked copy, which cannot be copied again."""
+        copy = packet.copy()
+        route = self._pick(self.routing.lookup(gateway, interface))
+        if route is None or route.kind in UNREACHABLE:
+            return
+        copy.connection, copy.ctinfo = None, CT_UNTRACKED
+        if self.family == 4:
+            word = copy.data[6] << 8 | copy.data[7]
+            if not word & DONT_FRAGMENT:
+                copy._update(10, word, word | DONT_FRAGMENT)  # the header's own sum
+                copy.data[6] |= 0x40
+                copy.dont_fragment = True
+        if self.hook in ("PREROUTING", "INPUT"):
+            copy.set_ttl(max(copy.ttl - 1, 0))
+        copy.route = route.by(interface or route.interface, gateway)
+        copy.out_interface = LOOPBACK if route.kind == "local" else interface or route.interface
+        if not self._copying:
+            self._copying = True
+            self._local_out(copy)
+            self._copying = False
+
+    _copying = False
+    _nat_hook = ""
+
+    def _transmit(self, packet: Packet) -> int:
+        """ip_finish_output, ip6_finish_output: in fragments where it must be."""
+        interface = packet.out_interface
+        if interface == LOOPBACK:
+            self._waiting.append(packet)
+            return 0
+        mtu = self.route_mtu(packet.route) or 0
+        if mtu and must_fragment(packet, mtu):
+            pieces = fragments(packet, mtu, local=not packet.in_interface)
+            if pieces is None:
+                self._drop(packet, "too big, and not to be fragmented")
+                self.icmp_error(packet, *((3, 4, mtu) if self.family == 4 else (2, 0, mtu)))
+                return errno.EMSGSIZE
+            if self.noting:
+                for piece in pieces:
+                    self.out.append(Seen(piece, interface))
+            return 0
+        if self.noting:
+            self.out.append(Seen(packet, interface))
+        return 0
+
+    # -- answers of its own
+
+    def icmp_error(self, packet: Packet, kind: int, code: int, info: int = 0) -> None:
+        """Tell the sender of a packet what became of it (icmp_send, icmpv6_send)."""
+        if packet.link_type not in (None, "unicast") or answers.is_icmp_error(packet):
+            return
+        make = self._error4 if self.family == 4 else self._error6
+        error = make(packet, kind, code, info)
+        if error is not None:
+            self.attach(error, packet)
+            self._local_out(error)
+
+    def _error4(self, packet: Packet, kind: int, code: int, info: int) -> Packet | None:
+        route = packet.route
+        if packet.fragment_offset or (route is not None and route.kind in ("broadcast", "multicast")):
+            return None
+        back = self._pick(self.routing.lookup(packet.src))
+        if back is None or back.kind in UNREACHABLE or back.kind in ("broadcast", "multicast"):
+            return None
+        source: int | None = packet.dst
+        if route is None or route.kind != "local":
+            if self.sysctls.get("net.ipv4.icmp_errors_use_inbound_ifaddr") and packet.in_interface:
+                source = self.routing.first_address(packet.in_interface, packet.src)
+            else:
+                source = self.routing.source_for(back, packet.src)
+        if source is None:
+            source = 0xC0000008  # INADDR_DUMMY
+        room = min(self.route_mtu(back) or 0, answers.MOST_QUOTED4) - 28
+        error = answers.icmp_message(
+            4,
+            source,
+            packet.src,
+            kind,
+            code,
+            info.to_bytes(4, "big"),
+            packet.data[:room],
+            tos=answers.error_tos(packet.tos),
+            ttl=self.sysctls.get("net.ipv4.ip_default_ttl"),
+        )
+        self._way_back(error, back)
+        return error
+
+    def _way_back(self, packet: Packet, route: Route) -> None:
+        packet.route = route
+        packet.out_interface = LOOPBACK if route.kind in ("local", "anycast") else route.interface
+
+    def _error6(self, packet: Packet, kind: int, code: int, info: int) -> Packet | None:
+        src, dst = packet.src, packet.dst
+        if not src or src >> 120 == 0xFF:
+            return None
+        if dst >> 120 == 0xFF and kind != 2:
+            return None
+        back = self._pick(self.routing.lookup(src, packet.in_interface))
+        if back is None or back.kind in UNREACHABLE:
+            return None
+        source: int | None
+        if self.routing.is_own(dst):
+            source = dst
+        else:
+            source = self.routing.source6(packet.in_interface or back.interface, src)
+        error = answers.icmp_message(
+            6,
+            source or 0,
+            src,
+            kind,
+            code,
+            info.to_bytes(4, "big"),
+            packet.data[: answers.LONGEST6 - 48],
+        )
+        self._way_back(error, back)
+        return error
+
+    def attach(self, new: Packet, old: Packet) -> None:
+        """The new packet belongs to the old one's connection (nf_conntrack_attach)."""
+        if old.connection is None:
+            return
+        new.connection = old.connection
+        new.ctinfo = CT_RELATED_REPLY if old.ctinfo < 3 else CT_RELATED
+
+    def reject(self, packet: Packet, kind: str) -> None:
+        if kind == "tcp-reset":
+            return self._reject_reset(packet)
+        if kind not in answers.REJECT4 and kind not in answers.REJECT6:
+            return None  # icmp-echo-reply and the like, which the kernel knows no more
+        if packet.fragment_offset:
+            return None
+        if not answers.has_no_sum(packet) and not self._sum_passes(packet, any_protocol=True):
+            return None
+        if self.family == 4:
+            return self.icmp_error(packet, 3, answers.REJECT4[kind])
+        return self.icmp_error(packet, 1, answers.REJECT6[kind])
+
+    def _sum_passes(self, packet: Packet, *, any_protocol: bool) -> bool:
+        """Does REJECT take the packet's checksum for right (nf_ip_checksum)?"""
+        if packet.checked:
+            return True
+        if packet.checked is not None and self.hook not in ("PREROUTING", "INPUT"):
+            return True  # it was found wrong before, and only these hooks look again
+        return answers.sum_is_right(packet, any_protocol=any_protocol)
+
+    def _reject_reset(self, packet: Packet) -> None:
+        route = packet.route
+        if route is not None and route.kind in ("broadcast", "multicast"):
+            return
+        if packet.family == 6 and (packet.src >> 120 == 0xFF or packet.dst >> 120 == 0xFF or not packet.src):
+            return
+        answer = answers.reset(packet)
+        if answer is None or not self._sum_passes(packet, any_protocol=False):
+            return
+        if self._find_way(answer):
+            return
+        self.attach(answer, packet)
+        entry = packet.connection
+        if entry is not None and entry.original.proto == TCP:
+            set_closing(self.tracker, entry, self.now)
+        self._local_out(answer)
+
+    def _broadcast_mask(self, packet: Packet) -> int:
+        """The netmask of the network a packet is broadcast to, 0 where it is no broadcast."""
+        found = self.topology.interfaces.get(packet.out_interface)
+        for each in found.addresses if found is not None else ():
+            mask = 0xFFFFFFFF << (32 - each.length) & 0xFFFFFFFF if each.family == 4 else 0
+            if mask and each.address | ~mask & 0xFFFFFFFF == packet.dst:
+                return mask
+        return 0
+
+    # -- counters
+
+    def line_at(self, key: str) -> Line:
+        """The rule, policy or end with this key."""
+        return self._lines[key]
+
+    def snapshot_counters(self) -> dict[str, tuple[int, int]]:
+        """Packets and bytes of every rule, policy and implicit return, by key."""
+        return {key: (line.packets, line.bytes) for key, line in self._lines.items()}
+
+
+def read_packet(data: bytes) -> Packet | None:
+    """A packet from bytes; None for what the stack drops before any hook."""
+    try:
+        return Packet(data)
+    except Malformed:
+        return None
+
+
+__all__ = ("DROP", "Machine", "Seen", "Tracked", "read_packet")
