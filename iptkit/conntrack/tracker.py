@@ -67,6 +67,15 @@ _HANDLERS: dict[int, Callable[[Tracker, Entry, Packet, int, float], int]] = {
 }
 
 
+# Early drop looks at so many buckets (NF_CT_EVICTION_RANGE).  Where so many entries are to be
+# expected in them, it is sure to find one; where so few, never.
+EARLY_DROP_BUCKETS, EARLY_DROP_SURE, EARLY_DROP_NEVER = 8, 8, 0.001
+
+
+def _likeliest(question: str, outcomes: tuple[Any, ...]) -> Any:
+    return outcomes[0]
+
+
 def invert(tuple_: Tuple) -> Tuple | None:
     """The tuple of the other direction; None where no answer can come (nf_ct_invert_tuple)."""
     family, src, source, dst, destination, proto = tuple_
@@ -144,7 +153,8 @@ class Tracker:
     notes         why packets were INVALID or let through unheeded, in the words
                   of nf_conntrack_log_invalid; the caller empties it
     stats         counters as `conntrack -S` calls them
-    evictable     foreign entries, not in this table, that early drop may evict
+    evictable     foreign entries, counted but not in this table, that early drop may evict
+    choose        asked where chance decides: (question, outcomes, the likeliest first) -> one of them
     keymap        keys of PPTP's GRE calls: the tuple without its source key -> that key
     find_expectation  (tuple, zones, tracked, now) -> an expectation, or None; set by NAT's helpers.
                   It has `master`, `helper` and `began(entry, now)`
@@ -153,6 +163,7 @@ class Tracker:
 
     __slots__ = (
         "checking",
+        "choose",
         "count_entries",
         "evictable",
         "find_expectation",
@@ -171,6 +182,7 @@ class Tracker:
         self.stats: dict[str, int] = {}
         self.count_entries = 0
         self.evictable = 0
+        self.choose: Callable[[str, tuple[Any, ...]], Any] = _likeliest
         self.checking = False  # are checksums looked at, for the packet at hand?
         self.keymap: dict[Tuple, int] = {}
         self.find_expectation: Callable[[Tuple, tuple[int, int], bool, float], Any] | None = None
@@ -465,22 +477,38 @@ class Tracker:
         return entry
 
     def _early_drop(self, now: float) -> bool:
-        """Make room: an entry that is not ASSURED goes (early_drop).
+        """Make room: an entry that is not ASSURED goes, if one is found (early_drop).
 
-        The kernel looks at eight buckets, from the new tuple's on, and its hash
-        is secret: which entry goes is chance, and foreign ones are many.
+        The kernel looks at eight buckets, from the new tuple's on, whose hash
+        is secret: which entry goes is chance, and in a sparse table whether
+        any does.  Each entry stands in two buckets.
         """
-        if self.evictable:
-            self.evictable -= 1
-            self.bump("early_drop")
-            return True
+        found: Entry | None = None
+        count = self.evictable
+        enough = EARLY_DROP_SURE * self.settings.buckets / (2 * EARLY_DROP_BUCKETS)
         for table in self.tables.values():
             for entry in table.values():
-                if entry.deadline <= now or not entry.status & ASSURED:
-                    self.kill(entry, now)
-                    self.bump("early_drop")
-                    return True
-        return False
+                if not entry.status & ASSURED or entry.deadline <= now:
+                    if found is None:
+                        found = entry
+                    count += 1
+                    if count >= enough:
+                        break
+        expected = count * 2 * EARLY_DROP_BUCKETS / self.settings.buckets
+        if expected < EARLY_DROP_NEVER:
+            return False
+        if expected < EARLY_DROP_SURE and not self.choose(
+            "does early drop find an entry that is not ASSURED?",
+            (True, False) if expected >= 1 else (False, True),
+        ):
+            return False
+        if self.evictable:
+            self.evictable -= 1
+            self.count_entries -= 1
+        elif found is not None:
+            self.kill(found, now)
+        self.bump("early_drop")
+        return True
 
     def confirm(self, packet: Packet, now: float) -> str:
         """The packet leaves, or is delivered: its new entry enters the table (nf_conntrack_confirm)."""
