@@ -154,6 +154,7 @@ class Settings:
         "udp_timeouts",
     )
     acct: int
+    buckets: int
     checksum: int
     expect_max: int
     frag6_timeout: int

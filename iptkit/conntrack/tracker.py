@@ -481,11 +481,11 @@ class Tracker:
 
         The kernel looks at eight buckets, from the new tuple's on, whose hash
         is secret: which entry goes is chance, and in a sparse table whether
-        any does.  Each entry stands in two buckets.
+        any does.  Each entry stands in the table twice.
         """
         found: Entry | None = None
-        count = self.evictable
-        enough = EARLY_DROP_SURE * self.settings.buckets / (2 * EARLY_DROP_BUCKETS)
+        count = 2 * self.evictable
+        enough = EARLY_DROP_SURE * self.settings.buckets / EARLY_DROP_BUCKETS
         for table in self.tables.values():
             for entry in table.values():
                 if not entry.status & ASSURED or entry.deadline <= now:
@@ -494,7 +494,7 @@ class Tracker:
                     count += 1
                     if count >= enough:
                         break
-        expected = count * 2 * EARLY_DROP_BUCKETS / self.settings.buckets
+        expected = count * EARLY_DROP_BUCKETS / self.settings.buckets
         if expected < EARLY_DROP_NEVER:
             return False
         if expected < EARLY_DROP_SURE and not self.choose(

@@ -181,7 +181,7 @@ class Scenario:
                 raise BadField(prefill.at("status"), f"{status!r} is neither assured nor unreplied")
             others = PREFILLED - prefill.number("free", 0, 0, PREFILLED)
             machine.tracker.count_entries = others
-            machine.tracker.evictable = others if status == "unreplied" else -1
+            machine.tracker.evictable = others if status == "unreplied" else 0
         return machine
 
     def _set_sysctls(self, machine: Machine, fields: Fields) -> None:
