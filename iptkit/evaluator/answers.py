@@ -127,8 +127,11 @@ def is_icmp_error(packet: Packet) -> bool:
     return False
 
 
-def reset(old: Packet) -> Packet | None:
-    """The RST that REJECT answers a TCP segment with; None for what is not answered."""
+def reset(old: Packet, *, partial: bool = False) -> Packet | None:
+    """The RST that answers a TCP segment; None for what is not answered.
+
+    `partial`: its checksum is left to the hardware.
+    """
     data, at = old.data, old.l4
     if old.fragment_offset or old.proto != TCP or len(data) < at + 20:
         return None
@@ -137,15 +140,7 @@ def reset(old: Packet) -> Packet | None:
         return None
     header = (data[at + 12] >> 4) * 4
     seq, ack = struct.unpack_from("!II", data, at + 4)
-    return _reset(old, flags, seq, ack, old.length - at - header, DONT_FRAGMENT)
-
-
-def stack_reset(old: Packet) -> Packet | None:
-    """The RST of the machine's own TCP for a segment nobody waits for (tcp_v4_send_reset)."""
-    return reset(old)
-
-
-def _reset(old: Packet, flags: int, seq: int, ack: int, size: int, df: int) -> Packet:
+    size = old.length - at - header
     if flags & ACK:
         answer = ack, 0, RST
     else:
@@ -154,7 +149,16 @@ def _reset(old: Packet, flags: int, seq: int, ack: int, size: int, df: int) -> P
     upper = struct.pack("!HHIIBBHHH", old.dport, old.sport, answer[0], answer[1], 0x50, answer[2], 0, 0, 0)
     family = old.family
     upper = with_sum(family, old.dst, old.src, TCP, upper, 16)
-    return ip_packet(family, old.dst, old.src, TCP, upper, flags=df)
+    packet = ip_packet(family, old.dst, old.src, TCP, upper, flags=DONT_FRAGMENT)
+    packet.partial = partial
+    return packet
+
+
+def leave_sum(packet: Packet) -> None:
+    """Leave the pseudo header's share in a TCP checksum field, as where the hardware would do the rest."""
+    data, at = packet.data, packet.l4
+    start = pseudo_sum(bytes(data[12:16]), bytes(data[16:20]), packet.proto, len(data) - at)
+    data[at + 16 : at + 18] = start.to_bytes(2, "big")
 
 
 def sum_is_right(packet: Packet, *, any_protocol: bool) -> bool:
@@ -168,7 +172,8 @@ def sum_is_right(packet: Packet, *, any_protocol: bool) -> bool:
     upper = data[packet.l4 :]
     if packet.family == 4:
         if packet.proto not in (TCP, UDP):
-            return not any_protocol or ones_sum(upper) == 0xFFFF
+            # The header is in the sum, and adds nothing, being right itself.
+            return not any_protocol or ones_sum(data) == 0xFFFF
         start = pseudo_sum(bytes(data[12:16]), bytes(data[16:20]), packet.proto, len(upper))
     else:
         start = pseudo_sum(bytes(data[8:24]), bytes(data[24:40]), packet.proto, len(upper))

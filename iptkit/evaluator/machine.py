@@ -248,7 +248,7 @@ class Machine(Surroundings):
             self.drops.append((packet, why, line))
 
     def _prerouting(self, packet: Packet) -> None:
-        if packet.is_fragment:
+        if packet.is_fragment or packet.headers:
             whole = self.fragments.add(packet, self.now)
             if whole is None:
                 return self._drop(packet, "waiting for its other fragments")
@@ -305,7 +305,9 @@ class Machine(Surroundings):
     def _local_out(self, packet: Packet) -> int:
         """A packet of the machine's own, which has its route; gives the errno."""
         hook = "OUTPUT"
-        if packet.is_fragment:
+        # The hook keeps its device, whatever route the packet gets on the way.
+        packet.out_interface = device_of(packet.route)
+        if packet.is_fragment or packet.headers:
             whole = self.fragments.add(packet, self.now)
             if whole is None:
                 self._drop(packet, "waiting for its other fragments")
@@ -325,6 +327,7 @@ class Machine(Surroundings):
             return code
         if not (self._table("filter", hook, packet) and self._table("security", hook, packet)):
             return errno.EPERM
+        packet.out_interface = device_of(packet.route)
         return self._postrouting(packet)
 
     def _reroute(self, packet: Packet) -> int:
@@ -341,7 +344,6 @@ class Machine(Surroundings):
         if route is None or kind in UNREACHABLE:
             return UNREACHABLE[kind][0]
         packet.route = route
-        packet.out_interface = LOOPBACK if kind in ("local", "anycast") else route.interface
         return 0
 
     def _pick(self, route: Route | None) -> Route | None:
@@ -525,7 +527,6 @@ class Machine(Surroundings):
         if self.hook in ("PREROUTING", "INPUT"):
             copy.set_ttl(max(copy.ttl - 1, 0))
         copy.route = route.by(interface or route.interface, gateway)
-        copy.out_interface = LOOPBACK if route.kind == "local" else interface or route.interface
         if not self._copying:
             self._copying = True
             self._local_out(copy)
@@ -538,6 +539,8 @@ class Machine(Surroundings):
         """ip_finish_output, ip6_finish_output: in fragments where it must be."""
         interface = packet.out_interface
         if interface == LOOPBACK:
+            if packet.partial:
+                answers.leave_sum(packet)
             self._waiting.append(packet)
             return 0
         mtu = self.route_mtu(packet.route) or 0
@@ -594,12 +597,8 @@ class Machine(Surroundings):
             tos=answers.error_tos(packet.tos),
             ttl=self.sysctls.get("net.ipv4.ip_default_ttl"),
         )
-        self._way_back(error, back)
+        error.route = back
         return error
-
-    def _way_back(self, packet: Packet, route: Route) -> None:
-        packet.route = route
-        packet.out_interface = LOOPBACK if route.kind in ("local", "anycast") else route.interface
 
     def _error6(self, packet: Packet, kind: int, code: int, info: int) -> Packet | None:
         src, dst = packet.src, packet.dst
@@ -624,7 +623,7 @@ class Machine(Surroundings):
             info.to_bytes(4, "big"),
             packet.data[: answers.LONGEST6 - 48],
         )
-        self._way_back(error, back)
+        error.route = back
         return error
 
     def attach(self, new: Packet, old: Packet) -> None:
@@ -649,11 +648,7 @@ class Machine(Surroundings):
 
     def _sum_passes(self, packet: Packet, *, any_protocol: bool) -> bool:
         """Does REJECT take the packet's checksum for right (nf_ip_checksum)?"""
-        if packet.checked:
-            return True
-        if packet.checked is not None and self.hook not in ("PREROUTING", "INPUT"):
-            return True  # it was found wrong before, and only these hooks look again
-        return answers.sum_is_right(packet, any_protocol=any_protocol)
+        return bool(packet.checked) or answers.sum_is_right(packet, any_protocol=any_protocol)
 
     def _reject_reset(self, packet: Packet) -> None:
         route = packet.route
@@ -661,7 +656,7 @@ class Machine(Surroundings):
             return
         if packet.family == 6 and (packet.src >> 120 == 0xFF or packet.dst >> 120 == 0xFF or not packet.src):
             return
-        answer = answers.reset(packet)
+        answer = answers.reset(packet, partial=self.family == 4)
         if answer is None or not self._sum_passes(packet, any_protocol=False):
             return
         if self._find_way(answer):
@@ -690,6 +685,11 @@ class Machine(Surroundings):
     def snapshot_counters(self) -> dict[str, tuple[int, int]]:
         """Packets and bytes of every rule, policy and implicit return, by key."""
         return {key: (line.packets, line.bytes) for key, line in self._lines.items()}
+
+
+def device_of(route: Route) -> str:
+    """The interface that packets leave by on a route."""
+    return LOOPBACK if route.kind in ("local", "anycast") else route.interface
 
 
 def read_packet(data: bytes) -> Packet | None:

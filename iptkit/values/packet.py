@@ -69,6 +69,7 @@ class Packet:
     generated                    made on the way by the machine itself, not injected
     route                        what routing decided (iptkit.evaluator.routing)
     checked                      was the upper layer's checksum right, where somebody looked; None: nobody did
+    partial                      its checksum is left to the hardware, so that over lo nobody makes it
     fragment_sizes               of the fragments it was put together from, in bytes of upper layer
     """
 
@@ -95,6 +96,7 @@ class Packet:
         "more_fragments",
         "out_interface",
         "owner",
+        "partial",
         "priority",
         "proto",
         "route",
@@ -125,7 +127,7 @@ class Packet:
         self.owner: Any = None
         self.connection: Any = None
         self.ctinfo = 0
-        self.traced = self.generated = False
+        self.traced = self.generated = self.partial = False
         self.route: Any = None
         self.checked: bool | None = None
         self.fragment_sizes: tuple[int, ...] = ()
@@ -307,7 +309,7 @@ class Packet:
     def set_length(self, length: int) -> None:
         """Rewrite the length in the IP header, after bytes were put into the packet or taken out by hand."""
         if self.family == 4:
-            self._update(2, self.length, length)
+            self._update(10, self.length, length)
             self.data[2:4] = length.to_bytes(2, "big")
         else:
             self.data[4:6] = (length - 40).to_bytes(2, "big")
