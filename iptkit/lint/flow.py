@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 MOST_RULES = 2_500  # of a chain; of longer ones only rules without a condition are looked at
 MOST_WORK = 1_500_000  # boxes compared, for a whole section
 _MOST_MASKS = 32
+_MOST_CALLS = 64  # of one chain, from long chains
 _DESTINATION = ("--dport", "--dports", "--ports")
 _DEEPEST = 60  # chains that call each other; nf_tables takes 15
 NOTHING: Region = []
@@ -161,6 +162,7 @@ class Flow:
         self._places: dict[str, dict[int, int]] = {}
         self._taken: dict[str, Taken] = {}
         self._changing: dict[Bound, bool] = {}
+        self._wide: dict[Bound, bool] = {}
         self._decided: dict[str, Region] = {}
         self._inflow: dict[str, Region] = {}
 
@@ -179,19 +181,31 @@ class Flow:
     # -- rules
 
     def items(self, name: str) -> list[Item]:
-        """The lines of a chain that are not refused; of a long chain none."""
+        """The lines of a chain that are not refused; of a long chain those that name no address."""
         found = self._items.get(name)
         if found is None:
-            found = self._items[name] = [] if self.is_long(name) else self._read(self._section.chains[name])
+            rules = self._section.chains[name].rules
+            if self.is_long(name):
+                rules = [rule for rule in rules if self._is_wide(rule.bound)]
+                rules = rules if len(rules) <= MOST_RULES else []
+            found = self._items[name] = self._read(name, rules)
         return found
 
-    def _read(self, chain: Chain) -> list[Item]:
+    def _is_wide(self, bound: Bound) -> bool:
+        found = self._wide.get(bound)
+        if found is None:
+            found = self._wide[bound] = (bound.source is None or bound.source_inverted) and (
+                bound.destination is None or bound.destination_inverted
+            )
+        return found
+
+    def _read(self, name: str, rules: list[Rule]) -> list[Item]:
         section, region = self._section, self.asked.region
         refused = self._refused
         out: list[Item] = []
         epochs = self._rewritten and dict.fromkeys(self._rewritten, 0)
         before: RuleLine | None = None
-        for rule in chain.rules:
+        for rule in rules:
             line = rule.line
             if refused and line.number in refused:
                 continue
@@ -209,12 +223,12 @@ class Flow:
                 item.rules.append(rule)
             asked = region(rule)
             if epochs:
-                asked = [self._then(box, chain.name, now) for box in asked]
+                asked = [self._then(box, name, now) for box in asked]
             item.region += asked
         return out
 
     def item(self, name: str, rule: Rule) -> Item | None:
-        """The item of a rule; None in long chains, and for refused rules."""
+        """The item of a rule; None for refused rules, and for those of long chains that name an address."""
         places = self._places.get(name)
         if places is None:
             places = self._places[name] = {id(r): item.at for item in self.items(name) for r in item.rules}
@@ -379,14 +393,16 @@ class Flow:
 
     def _called(self, name: str) -> Region:
         out: Region = []
-        for caller, rule in self._section.calls.by_callee.get(name, ()):
-            if self.is_long(caller):
-                if self.inflow(caller) and id(rule) not in self._section.reach.dead:
-                    out += self.elsewhere(self.inflow(caller))
-                continue
+        calls = self._section.calls.by_callee.get(name, ())
+        for caller, rule in calls:
             item = self.item(caller, rule)
             if item is not None:
                 out += self.elsewhere(self.coming(caller, item))
+            elif self.is_long(caller) and id(rule) not in self._section.reach.dead:
+                arriving = self.inflow(caller)
+                if len(calls) <= _MOST_CALLS:
+                    arriving = self._met(arriving, self.asked.region(rule))
+                out += self.elsewhere(arriving)
             if {} in out:
                 return EVERYTHING
         return self._simpler(out)
@@ -429,6 +445,30 @@ class Flow:
         except TooMuch:
             return True
 
+    def may_match(self, chain: Chain, rule: Rule, only: Box) -> bool:
+        """May any of `only` these packets come to a rule and match it?  A no is certain."""
+        try:
+            item = self.item(chain.name, rule)
+            if item is not None:
+                return self.is_live(chain.name, item, only)
+            return self.is_long(chain.name) and meets([only], self.asked.region(rule))
+        except TooMuch:
+            return True
+
+    def may_leave(self, chain: Chain, rule: Rule, called: str) -> bool:
+        """May any packet that a rule sends into a chain leave that without a verdict?"""
+        try:
+            decided = self.decided(called)
+            if {} in decided:
+                return False
+            item = self.item(chain.name, rule)
+            if item is not None:
+                hits = self._met(self.inflow(chain.name), item.region)
+                return self._are_left(chain.name, item.at, hits, decided)
+            return self.is_long(chain.name) and not self.covers(decided, self.asked.region(rule))
+        except TooMuch:
+            return False
+
     def covers(self, taken: Region, region: Region) -> bool:
         """Is all of a region surely in what is taken?"""
         try:
@@ -438,8 +478,8 @@ class Flow:
 
     def comes_to_policy(self, name: str, only: Box | None = None) -> bool:
         """May any packet, or any of `only` these, come to the policy of a built-in chain?"""
-        if self.is_long(name):
-            return name not in self._section.reach.closed and not self._ends_closed(name)
+        if self.is_long(name) and (name in self._section.reach.closed or self._ends_closed(name)):
+            return False
         try:
             arriving = self.inflow(name) if only is None else meet([only], self.inflow(name))
             items = self.items(name)
@@ -517,10 +557,10 @@ def _masks(section: SectionFacts) -> dict[str, set[int]]:
         if segment.cls.name in MARKS:
             found = out.setdefault(segment.cls.name, set())
             seen = set()
-            for placed, shape, _, _, words in section.uses(segment):
+            for placed, part, _, _, words in section.uses(segment):
                 if words not in seen:
                     seen.add(words)
-                    value = section.facts.use(placed, shape, words).values[0]
+                    value = section.facts.use(placed, part, words).values[0]
                     if value is not None:
                         found.add(value[1])
     return {name: masks for name, masks in out.items() if len(masks) <= _MOST_MASKS}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from iptkit.extensions.core import Jump
 from iptkit.lint.check import SectionCheck, whole
+from iptkit.lint.checks.jumps import jump_span
 from iptkit.lint.conditions import is_return
 from iptkit.text.diagnostic import Edit, Span
 
@@ -48,3 +50,40 @@ class UselessReturn(SectionCheck, code="IPT208"):
                     "remove it",
                     fix=(Edit(Span(line.number, 0, len(line.raw) + 1), "", True),),
                 )
+
+
+class GotoNonTerminal(SectionCheck, code="IPT215"):
+    """What comes out of the chain does not come back.
+
+    What: -g leads to a chain that some packet can leave without a verdict, and the chain with the -g rule
+        goes on after it.
+    Why: After a goto the packet goes on where the whole chain was called from, and in a built-in chain to
+        the policy: the rules that follow here are skipped.
+    Example:
+        -A INPUT -p tcp -g TCP
+        -A INPUT -j LOGDROP
+        -A TCP -p tcp --dport 22 -j ACCEPT
+    Instead:
+        -A INPUT -p tcp -j TCP
+    """
+
+    def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
+        flow = None
+        for bound, part in section.parts.items():
+            if not bound.goto:
+                continue
+            flow = flow or section.flow
+            if flow is None:
+                return
+            for rule, chain in zip(part.rules, part.chains, strict=True):
+                target = section.target_of(rule)
+                number = rule.line.number
+                if not isinstance(target, Jump) or number in section.refused or number in section.dead:
+                    continue
+                later = chain.rules[-1]
+                if later.line is not rule.line and flow.may_leave(chain, rule, target.chain):
+                    yield self.found(
+                        jump_span(rule),
+                        f"what {target.chain} does not decide skips the rest of {chain.name}",
+                        f"-j {target.chain}",
+                    )

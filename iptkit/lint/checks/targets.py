@@ -80,7 +80,7 @@ class MasqueradeUnscoped(SectionCheck, code="IPT314"):
             if (
                 self._is_scoped(rule.bound)
                 or rule.line.number in section.refused
-                or id(rule) in section.reach.dead
+                or rule.line.number in section.dead
             ):
                 continue
             if open_chains is None:
@@ -104,7 +104,11 @@ class MasqueradeUnscoped(SectionCheck, code="IPT314"):
         pending = ["POSTROUTING"]
         while pending:
             for to, rule in section.calls.by_caller.get(pending.pop(), ()):
-                if to not in seen and not self._is_scoped(rule.bound) and id(rule) not in section.reach.dead:
+                if (
+                    to not in seen
+                    and not self._is_scoped(rule.bound)
+                    and rule.line.number not in section.dead
+                ):
                     seen.add(to)
                     pending.append(to)
         return seen
@@ -134,7 +138,7 @@ class LogUnlimited(SectionCheck, code="IPT313"):
         for rule, chain in logging:
             if (
                 chain.name in reached
-                and id(rule) not in section.reach.dead
+                and rule.line.number not in section.dead
                 and not guards.stand_before(rule, chain)
             ):
                 yield self.found(
@@ -153,7 +157,7 @@ class LogUnlimited(SectionCheck, code="IPT313"):
                 if (
                     to not in seen
                     and not _limits(rule.bound)
-                    and id(rule) not in section.reach.dead
+                    and rule.line.number not in section.dead
                     and not guards.stand_before(rule, section.chains[caller])
                 ):
                     seen.add(to)
