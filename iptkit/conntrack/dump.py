@@ -23,6 +23,7 @@ from iptkit.extensions.world import (
     HW_OFFLOAD,
     OFFLOAD,
     SEEN_REPLY,
+    SEQ_ADJUST,
     SRC_NAT,
     SRC_NAT_DONE,
 )
@@ -232,9 +233,9 @@ def record(entry: Entry, now: float, use: int = 2, *, timestamp: bool = False) -
             "proto": one.proto,
             **master,
         }
-    shifts = entry.extra.get("seqadj") if entry.extra else None
+    shifts = entry.extra.get("seqadj") if entry.extra and status & SEQ_ADJUST else None
     if shifts is not None:
-        for shift, name in zip(shifts, ("seqadj_orig", "seqadj_reply"), strict=True):
+        for shift, name in zip(shifts.directions, ("seqadj_orig", "seqadj_reply"), strict=True):
             found[name] = {
                 "correction_pos": shift.position,
                 "offset_before": shift.before,

@@ -251,7 +251,7 @@ def _in_window(
     if state[receiver + FLAGS] & SACK_PERM and offset > 20:
         sack = _highest_sack(packet, offset, sack)
     if entry.extra is not None and "seqadj" in entry.extra:
-        moved = entry.extra["seqadj"][1 - direction].at((ack - 1) & _MASK)
+        moved = entry.extra["seqadj"].offset(1 - direction, (ack - 1) & _MASK)
         ack = (ack - moved) & _MASK
         sack = (sack - moved) & _MASK
 
@@ -469,8 +469,10 @@ def packet(tracker: Tracker, entry: Entry, packet: Packet, direction: int, now: 
             state[LAST_FLAGS] &= ~EXP_CHALLENGE_ACK
             state[other + FLAGS] = state[LAST_FLAGS]
             own = SEEN[direction]
+            liberal = state[own + FLAGS] & BE_LIBERAL
             for place in range(own, own + 6):
                 state[place] = 0
+            state[own + FLAGS] = liberal
         else:
             state[LAST_INDEX] = index
             state[LAST_DIR] = direction
