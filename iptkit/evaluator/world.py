@@ -164,21 +164,19 @@ class Surroundings:
     # -- the machine
 
     def address_type(self, address: int, interface: str | None) -> str | None:
-        kind = self.routing.kind_of(address)
-        if (
-            interface is not None
-            and kind in ("local", "unicast")
-            and not self._is_at(address, interface, kind)
-        ):
-            # inet_dev_addr_type(): an address of another interface is just an address.
-            kind = "unicast"
-        return ADDRESS_TYPES.get(kind)
-
-    def _is_at(self, address: int, interface: str, kind: str) -> bool:
-        if kind == "local":
-            return self.routing.has_address(interface, address)
-        route = self.routing.lookup(address)
-        return route is not None and route.interface == interface
+        if self.family == 4:
+            # The local table alone is asked (inet_addr_type), and what it does not know is unicast.
+            kind = self.routing.kind_of(address)
+            if kind not in ("local", "broadcast", "multicast"):
+                return "UNICAST"
+            if interface is not None and kind != "multicast":
+                route = self.routing.lookup(address)
+                if route is not None and route.interface not in ("", interface):
+                    return "UNICAST"
+            return ADDRESS_TYPES[kind]
+        if interface is not None and self.routing.is_own(address):
+            return "LOCAL" if self.routing.has_address(interface, address) else "UNICAST"
+        return ADDRESS_TYPES.get(self.routing.kind_of(address))
 
     def reverse_path(self, packet: Packet, *, loose: bool, valid_mark: bool, accept_local: bool) -> Truth:
         if packet.in_interface == LOOPBACK:
