@@ -8,6 +8,8 @@ from iptkit.extensions.hosts import HostAndMask, HostMask, prefix_mask
 from iptkit.extensions.layout import Layout, Pad
 from iptkit.extensions.spec import Option, Problem, Target
 from iptkit.values.addresses import show_address6, show_network6
+from iptkit.values.checksum import ones_sum
+from iptkit.values.packet import ICMPV6
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from iptkit.extensions.layout import Reading
     from iptkit.extensions.spec import Extension, Given, RuleFacts
     from iptkit.values.context import Context, Family
+    from iptkit.values.packet import Packet
 
 LONGEST = 64  # bits
 
@@ -52,6 +55,10 @@ class PrefixStruct:
                 into.values[field] = (into.context.family, address, lengths[place])
 
 
+def _fold(total: int) -> int:
+    return (total & 0xFFFF) + (total >> 16)
+
+
 class PrefixTranslation(Target):
     """Swaps a prefix.  ::/0 is taken as no prefix, and save does not print it."""
 
@@ -82,3 +89,41 @@ class PrefixTranslation(Target):
                     "IPT125",
                     f"write {show_network6(address & mask, mask)}",
                 )
+
+    def mapped(self, address: int) -> int | None:
+        """The address with its prefix swapped and its sum kept; None where no word is left for that.
+
+        ip6t_npt_map_pfx, net/ipv6/netfilter/ip6t_NPT.c
+        """
+        _, source, source_length = self.src_pfx or (6, 0, 0)
+        _, destination, destination_length = self.dst_pfx or (6, 0, 0)
+        length = max(source_length, destination_length)
+        mask = prefix_mask(length, 128)
+        found = bytearray((address & ~mask | destination & mask).to_bytes(16, "big"))
+        if length <= 48:
+            place = 6
+        else:
+            place = next((at for at in range(8, 16, 2) if found[at : at + 2] != b"\xff\xff"), -1)
+            if place < 0:
+                return None
+        # Sums with end-around carry, where 0xffff is the other zero
+        adjustment = _fold(
+            ones_sum(source.to_bytes(16, "big")) + (~ones_sum(destination.to_bytes(16, "big")) & 0xFFFF)
+        )
+        total = _fold((found[place] << 8 | found[place + 1]) + adjustment)
+        if total == 0xFFFF:
+            total = 0
+        found[place : place + 2] = total.to_bytes(2, "big")
+        return int.from_bytes(found, "big")
+
+    def map_quoted(self, packet: Packet, offset: int) -> None:
+        """Swap the prefix of an address in the packet that an ICMPv6 error quotes, at that offset of it."""
+        data, at = packet.data, packet.l4 + 8 + offset
+        if data[6] != ICMPV6 or len(data) < packet.l4 + 48 or not 1 <= data[packet.l4] <= 4:
+            return
+        _, prefix, length = self.src_pfx or (6, 0, 0)
+        address = int.from_bytes(data[at : at + 16], "big")
+        if address & prefix_mask(length, 128) == prefix:
+            new = self.mapped(address)
+            if new is not None:
+                data[at : at + 16] = new.to_bytes(16, "big")

@@ -251,6 +251,16 @@ class Packet:
         self._set_address(16 if self.family == 4 else 24, self.dst, address)
         self.dst = address
 
+    def replace_source(self, address: int) -> None:
+        """Rewrite the source address of IPv6 and no checksum, as prefix translation does."""
+        self.data[8:24] = address.to_bytes(16, "big")
+        self.src = address
+
+    def replace_destination(self, address: int) -> None:
+        """Rewrite the destination address of IPv6 and no checksum."""
+        self.data[24:40] = address.to_bytes(16, "big")
+        self.dst = address
+
     def _set_address(self, at: int, was: int, now: int) -> None:
         size = 4 if self.family == 4 else 16
         self.data[at : at + size] = now.to_bytes(size, "big")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from iptkit.extensions.ipset import SetSlot, SetUse, SetValue
 from iptkit.extensions.layout import Bits, Layout, Pad
 from iptkit.extensions.numbers import UInt
+from iptkit.extensions.sets import Asked
 from iptkit.extensions.spec import Flag, Match, Option
 from iptkit.values.faults import BadValue
 from iptkit.values.numbers import UINT64_MAX
@@ -15,7 +16,9 @@ from iptkit.values.numbers import UINT64_MAX
 if TYPE_CHECKING:
     from iptkit.extensions.layout import Reading
     from iptkit.extensions.spec import Extension, Given
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context, Family
+    from iptkit.values.packet import Packet
 
 _COUNT = UInt(UINT64_MAX)
 _ONCE = ("update_counters", "update_subcounters")
@@ -130,6 +133,31 @@ class MatchSet(SetUse, Match, name="set"):
                 if not out[field].inverted:
                     del out[field]
         return out
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        # set_match_v4, net/netfilter/xt_set.c
+        ref = self.match_set
+        found = None if ref is None else world.ipset(ref.name)
+        if found is None or ref is None:
+            return None
+        asked = Asked(
+            ref.sources,
+            bool(self.return_nomatch),
+            bool(self.update_counters),
+            bool(self.update_subcounters),
+            self._comparison("packets"),
+            self._comparison("bytes"),
+        )
+        met: bool = found.test(packet, asked, world.now)[0]
+        return met is not self.is_inverted("match_set")
+
+    def _comparison(self, counter: str) -> tuple[str, int] | None:
+        for operator in ("eq", "lt", "gt"):
+            field = f"{counter}_{operator}"
+            number = getattr(self, field)
+            if number is not None:
+                return "ne" if self.is_inverted(field) else operator, number
+        return None
 
 
 EXTENSIONS: tuple[Any, ...] = (MatchSet,)

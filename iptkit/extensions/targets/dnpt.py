@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.npt import PrefixTranslation
 from iptkit.extensions.spec import Place
+from iptkit.extensions.world import DROP
+
+if TYPE_CHECKING:
+    from iptkit.extensions.world import World
+    from iptkit.values.packet import Packet
 
 
 class Dnpt(PrefixTranslation, name="DNPT", families=(6,)):
@@ -18,6 +23,15 @@ class Dnpt(PrefixTranslation, name="DNPT", families=(6,)):
 
     where = Place(tables=("mangle",), hooks=("PREROUTING", "OUTPUT"))
     example = "-i eth0 -j DNPT --src-pfx 2001:db8:1::/64 --dst-pfx fd00:0:0:1::/64"
+
+    def act(self, packet: Packet, world: World) -> str | None:
+        # The sum over the address stays as it was, and with it the checksum of the upper layer.
+        address = self.mapped(packet.dst)
+        if address is None:
+            return DROP
+        packet.replace_destination(address)
+        self.map_quoted(packet, 8)
+        return None
 
 
 EXTENSIONS: tuple[Any, ...] = (Dnpt,)

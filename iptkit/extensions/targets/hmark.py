@@ -10,14 +10,32 @@ from iptkit.extensions.hosts import PrefixLength, pack_host, prefix_length, pref
 from iptkit.extensions.numbers import Hex, UInt
 from iptkit.extensions.spec import Given, Option, Problem, Target
 from iptkit.values.faults import BadValue
+from iptkit.values.jhash import jhash_3words, reciprocal_scale
 from iptkit.values.numbers import UINT16_MAX, UINT32_MAX
+from iptkit.values.packet import (
+    AH,
+    DCCP,
+    DESTINATION,
+    ESP,
+    FRAGMENT,
+    HOP_BY_HOP,
+    ICMP,
+    ICMPV6,
+    ROUTING,
+    SCTP,
+    TCP,
+    UDP,
+    UDPLITE,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Self
 
     from iptkit.extensions.spec import RuleFacts
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context, Family
+    from iptkit.values.packet import Packet
 
 # Members of a tuple; a word cut short is the first of these that begins so.
 TUPLE = {"ct": 1, "src": 2, "dst": 4, "sport": 8, "dport": 16, "proto": 32, "spi": 64}
@@ -50,6 +68,13 @@ _FLAGS = {
 # struct xt_hmark_info, linux/netfilter/xt_HMARK.h: address masks; port masks and ports in network order,
 # where an SPI takes the room of both ports; flags, protocol mask, seed, modulus, offset
 _INFO = struct.Struct("=16s16s4s4sIH2xIII")
+
+
+_Flow = tuple[int, int, int, int]  # source, destination, both ports, protocol
+_Ends = tuple[int, int]
+_ERRORS = (3, 4, 5, 11, 12)  # ICMP errors, which quote a packet
+# Where the ports stand, or the SPI that counts as them (proto_ports_offset, include/linux/in.h)
+_PORTS_AT = {TCP: 0, UDP: 0, DCCP: 0, ESP: 0, SCTP: 0, UDPLITE: 0, AH: 4}
 
 
 class Hmark(Target, name="HMARK"):
@@ -183,6 +208,84 @@ class Hmark(Target, name="HMARK"):
             "tuple": _CT,
         }
         return cls.of(**{field: value for field, value in values.items() if flags & _FLAGS[field]})
+
+    def act(self, packet: Packet, world: World) -> str | None:
+        # hmark_tg_v4 and hmark_tg_v6, net/netfilter/xt_HMARK.c
+        found = self._of_connection(packet) if self.tuple else self._of_packet(packet)
+        if found is None:
+            return None
+        source, destination, ports, proto = found
+        low, high = sorted((source, destination))
+        number = jhash_3words(low, high, ports, self.rnd or 0) ^ (proto & (self.proto_mask or 0))
+        packet.mark = reciprocal_scale(number, self.mod or 1) + (self.offset or 0) & UINT32_MAX
+        return None
+
+    def _of_connection(self, packet: Packet) -> _Flow | None:
+        connection = packet.connection
+        if connection is None:
+            return None
+        original, reply = connection.original, connection.reply
+        ports = 0
+        if original.proto != ICMP:
+            ports = self._ports(original.source << 16 | reply.source)
+        return (*self._addresses(packet.family, original.src, reply.src), ports, original.proto)
+
+    def _of_packet(self, packet: Packet) -> _Flow | None:
+        data, at, proto = packet.data, packet.l4, packet.proto
+        source, destination = packet.src, packet.dst
+        fragment = packet.is_fragment or any(header.type == FRAGMENT for header in packet.headers)
+        if packet.family == 4 and proto == ICMP and len(data) >= at + 8 and data[at] in _ERRORS:
+            at += 8
+            if len(data) < at + 20:
+                return None
+            source, destination = (int.from_bytes(data[at + n : at + n + 4], "big") for n in (12, 16))
+            proto = data[at + 9]
+            fragment = bool((data[at + 6] << 8 | data[at + 7]) & 0x3FFF)
+            at += (packet.data[0] & 15) * 4
+        elif (
+            packet.family == 6 and proto == ICMPV6 and not fragment and len(data) >= at + 8 and data[at] < 128
+        ):
+            at += 8
+            if len(data) < at + 40:
+                return None
+            source, destination = (int.from_bytes(data[at + n : at + n + 16], "big") for n in (8, 24))
+            proto, at = data[at + 6], at + 40
+            while proto in (HOP_BY_HOP, ROUTING, DESTINATION):
+                if len(data) < at + 2:
+                    return None
+                proto, at = data[at], at + (data[at + 1] + 1) * 8
+            fragment = proto == FRAGMENT
+        for header in packet.headers:
+            if header.type == AH and at == packet.l4:
+                proto, at = AH, header.at
+        ports = 0
+        offset = _PORTS_AT.get(proto)
+        if (
+            proto not in (ICMP, ICMPV6)
+            and not fragment
+            and offset is not None
+            and len(data) >= at + offset + 4
+        ):
+            ports = self._ports(int.from_bytes(data[at + offset : at + offset + 4], "big"))
+        return (*self._addresses(packet.family, source, destination), ports, proto)
+
+    def _addresses(self, family: int, source: int, destination: int) -> _Ends:
+        """The two addresses under their masks; the words of an IPv6 address are XORed into one."""
+        bits = 32 if family == 4 else 128
+        source &= prefix_mask(self.src_prefix or 0, bits)
+        destination &= prefix_mask(self.dst_prefix or 0, bits)
+        if family == 6:
+            source = source >> 96 ^ source >> 64 ^ source >> 32 ^ source
+            destination = destination >> 96 ^ destination >> 64 ^ destination >> 32 ^ destination
+        return source & UINT32_MAX, destination & UINT32_MAX
+
+    def _ports(self, both: int) -> int:
+        """Masked and set, the higher one first, so that both directions are alike."""
+        mask = int.from_bytes(_pack_ports(self.sport_mask, self.dport_mask, self.spi_mask), "big")
+        given = int.from_bytes(_pack_ports(self.sport, self.dport, self.spi), "big")
+        both = both & mask | given
+        source, destination = both >> 16, both & UINT16_MAX
+        return max(source, destination) << 16 | min(source, destination)
 
 
 def _pack_ports(source: int | None, destination: int | None, spi: int | None) -> bytes:

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from iptkit.extensions.ipset import SetSlot, SetUse, SetValue
 from iptkit.extensions.layout import Bits, Layout, Number
 from iptkit.extensions.numbers import UInt
+from iptkit.extensions.sets import Asked
 from iptkit.extensions.spec import HOOKS, Flag, Given, Option, Place, Problem, Target
+from iptkit.extensions.world import Unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context
+    from iptkit.values.packet import Packet
 
 _MAPPED = ("map_mark", "map_prio", "map_queue")
 _NO_TIMEOUT = 0xFFFFFFFF
@@ -83,6 +87,28 @@ class Set(SetUse, Target, name="SET"):
         if self.map_prio or self.map_queue:
             return Place(("mangle",), ("FORWARD", "OUTPUT", "POSTROUTING"), nft_user_chains=False)
         return Place(("mangle",), HOOKS)
+
+    def act(self, packet: Packet, world: World) -> str | None:
+        # set_target_v3, net/netfilter/xt_set.c
+        for ref in (self.add_set, self.del_set, self.map_set):
+            if ref is not None and world.ipset(ref.name) is None:
+                raise Unknown(f"what is in the set {ref.name}")
+        if self.add_set is not None:
+            name, sources = self.add_set
+            world.ipset(name).add(packet, sources, world.now, exist=bool(self.exist), timeout=self.timeout)
+        if self.del_set is not None:
+            name, sources = self.del_set
+            world.ipset(name).delete(packet, sources, world.now)
+        if self.map_set is not None:
+            name, sources = self.map_set
+            met, element = world.ipset(name).test(packet, Asked(sources), world.now)
+            if met and element is not None:
+                mark, mask = element.mark or (0, 0)
+                if self.map_mark:
+                    packet.mark = packet.mark & ~mask ^ mark
+                if self.map_prio:
+                    packet.priority = element.priority or 0
+        return None
 
 
 EXTENSIONS: tuple[Any, ...] = (Set,)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.npt import PrefixTranslation
 from iptkit.extensions.spec import Place
+from iptkit.extensions.world import DROP
+
+if TYPE_CHECKING:
+    from iptkit.extensions.world import World
+    from iptkit.values.packet import Packet
 
 
 class Snpt(PrefixTranslation, name="SNPT", families=(6,)):
@@ -18,6 +23,15 @@ class Snpt(PrefixTranslation, name="SNPT", families=(6,)):
 
     where = Place(tables=("mangle",), hooks=("INPUT", "POSTROUTING"))
     example = "-o eth0 -j SNPT --src-pfx fd00:0:0:1::/64 --dst-pfx 2001:db8:1::/64"
+
+    def act(self, packet: Packet, world: World) -> str | None:
+        # The sum over the address stays as it was, and with it the checksum of the upper layer.
+        address = self.mapped(packet.src)
+        if address is None:
+            return DROP
+        packet.replace_source(address)
+        self.map_quoted(packet, 24)
+        return None
 
 
 EXTENSIONS: tuple[Any, ...] = (Snpt,)
