@@ -21,9 +21,11 @@ from iptkit.cli.common import (
     write_atomically,
     write_text,
 )
+from iptkit.values.context import Names
 
 if TYPE_CHECKING:
     from iptkit.text.source import Source
+    from iptkit.values.context import Family
 
 
 @click.command()
@@ -48,7 +50,8 @@ def command(
     """Print rulesets in canonical form: what iptables-save prints after loading them.
 
     No kernel is needed.  Tables keep the order of the file.  A file that
-    iptables-restore would refuse is refused, with every reason.
+    iptables-restore (with -c: iptables-restore -c) would refuse is refused,
+    with every reason.
     """
     if in_place and (not files or "-" in files):
         fail("-i needs the name of a file")
@@ -73,9 +76,14 @@ def command(
     sys.exit(status)
 
 
+def _loopback(name: str, family: Family) -> tuple[int, ...] | None:
+    """The one host name that is the same on every machine (RFC 6761, 6.3)."""
+    return (1 if family == 6 else 0x7F000001,) if name == "localhost" else None
+
+
 def _canonical(source: Source, family: int, *, counters: bool, keep_comments: bool, color: str) -> str | None:
     document = api.parse_source(source)
-    outcome = api.interpret(document, family_of(family), counters=counters and api.has_counters(document))
+    outcome = api.interpret(document, family_of(family), counters=counters, names=Names(host=_loopback))
     if outcome.status:
         report_diagnostics(source, outcome.diagnostics, color)
         return None

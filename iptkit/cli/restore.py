@@ -11,6 +11,7 @@ from iptkit import api
 from iptkit.cli.common import (
     color_option,
     complete_file,
+    fail,
     family_of,
     family_options,
     read_source,
@@ -100,6 +101,9 @@ def command(
 
         click.echo(f"iptkit restore {__version__} (as iptables-restore v1.8.9)")
         return
+    if table is not None and "/" in table:
+        # Usually -T was left without its table, and took the file.
+        fail(f"-T needs the name of a table, and {shown(table)} is the name of a file", 1)
     if binary:
         click.echo("-b/--binary option is not implemented", err=True)
     source = read_source(file, status=1) if file is not None else read_source("-")

@@ -122,6 +122,20 @@ def test_canonical_form() -> None:
     assert run("-", text=LOOSE)[1] == CANONICAL
 
 
+def test_counters_are_read_as_iptables_restore_reads_them() -> None:
+    """With -c a policy must have some."""
+    status, printed, said = run("-c", text="*filter\n:INPUT ACCEPT\nCOMMIT\n")
+    assert (status, printed) == (2, "")
+    assert "needs counters" in said
+    assert run(text="*filter\n:INPUT ACCEPT\nCOMMIT\n")[0] == 0
+
+
+def test_localhost_is_the_same_everywhere() -> None:
+    assert "-s 127.0.0.1/32 -j" in run(text="*filter\n-A INPUT -s localhost -j ACCEPT\nCOMMIT\n")[1]
+    assert "-s ::1/128 -j" in run("-6", text="*filter\n-A INPUT -s localhost -j ACCEPT\nCOMMIT\n")[1]
+    assert "IPT218" in run(text="*filter\n-A INPUT -s example.com -j ACCEPT\nCOMMIT\n")[2]
+
+
 def test_counters() -> None:
     assert run("-c", text=LOOSE) == (0, COUNTED, "")
     assert run("--counters", text=COUNTED)[1] == COUNTED

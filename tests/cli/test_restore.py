@@ -181,3 +181,10 @@ def test_state_belongs_to_memory(state: str) -> None:
     done = iptkit("restore", "--backend", "legacy", "--state", state, text=RULES)
     assert done.returncode == 1
     assert "--backend memory" in done.stderr
+
+
+def test_a_file_is_no_table() -> None:
+    """-T without its table takes the file, and iptables-restore then waits for another."""
+    done = iptkit("restore", "--test", "-T", "/etc/iptables/rules.v4")
+    assert done.returncode == 1
+    assert "is the name of a file" in done.stderr

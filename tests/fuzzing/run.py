@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # Where iptkit does otherwise on purpose: kind of difference, a pattern its report fits, and the reason.
 _OBJECT = "an object the machine lacks: a set, a BPF program, a control group, SELinux"
 _UNREAD = "bytes that neither iptables-save nor the kernel looks at"
+_FOUR = "a timeout's name, of which the kernel gives back four bytes"
 KNOWN: tuple[tuple[str, str, str], ...] = (
     ("verdict", r"real: refused: .*(failed to get bpf object|Set .* doesn't exist)", _OBJECT),
     ("kernel", r"(SECMARK|cgroup .*--p).*\n.*real: the kernel refuses it", _OBJECT),
@@ -37,6 +38,8 @@ KNOWN: tuple[tuple[str, str, str], ...] = (
         r"! --ctst.* --ctp.*0\n.*would never match protocol",
         "a slip of iptables: after ! --ctstatus it takes --ctproto 0 for one that is inverted",
     ),
+    ("saved", r"--timeout", _FOUR),
+    ("bytes", r"--timeout", _FOUR),
     # The last three words of an IPv4 mask: zeros where the length is written, ones where it is left out.
     ("bytes", r"IPv4 .*--ct\w+ \S*/32.*\n.*\n.*the kernel holds 0{8}, we make f{8}; word", _UNREAD),
 )
