@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 DONT_FRAGMENT = 0x4000
 LEAST_MTU6 = 1280
+HELD = "waiting for its other fragments"
 ALL_HOSTS = 0xE0000001  # 224.0.0.1, which every interface listens to
 ALL_NODES6 = (0xFF01 << 112 | 1, 0xFF02 << 112 | 1)
 # What a route of such a kind answers: errno of a local sender, ICMP and ICMPv6 code for others.
@@ -251,7 +252,7 @@ class Machine(Surroundings):
         if packet.is_fragment or packet.headers:
             whole = self.fragments.add(packet, self.now)
             if whole is None:
-                return self._drop(packet, "waiting for its other fragments")
+                return self._drop(packet, HELD)
             packet = whole
         hook = "PREROUTING"
         if not (
@@ -310,7 +311,7 @@ class Machine(Surroundings):
         if packet.is_fragment or packet.headers:
             whole = self.fragments.add(packet, self.now)
             if whole is None:
-                self._drop(packet, "waiting for its other fragments")
+                self._drop(packet, HELD)
                 return 0
             packet = whole
         if not (self._table("raw", hook, packet) and self._track(hook, packet)):
@@ -676,7 +677,21 @@ class Machine(Surroundings):
                 return mask
         return 0
 
-    # -- counters
+    # -- notes and counters
+
+    def forget_notes(self) -> None:
+        """Begin all notes anew."""
+        self.trace.clear()
+        self.logs.clear()
+        self.out.clear()
+        self.local.clear()
+        self.egress.clear()
+        self.tracked.clear()
+        self.drops.clear()
+        self.doubts.clear()
+        self.tracker.notes.clear()
+        if self.why_not is not None:
+            self.why_not.clear()
 
     def line_at(self, key: str) -> Line:
         """The rule, policy or end with this key."""

@@ -11,19 +11,18 @@ import errno
 import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from iptkit.conntrack.dump import record as entry_record
-from iptkit.conntrack.dump import sort_key
 from iptkit.conntrack.settings import POLICIES, Settings
 from iptkit.evaluator.commands import run_command
 from iptkit.evaluator.loading import refused_by_kernel
 from iptkit.evaluator.machine import Machine, read_packet
+from iptkit.evaluator.record import Recorder, short_record
 from iptkit.evaluator.topology import two_networks
 from iptkit.evaluator.wire import BadField, Fields, build, describe, suggestion
 from iptkit.extensions.world import Owner
 from iptkit.values.checksum import checksum
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable
 
     from iptkit.ruleset.model import Ruleset
     from iptkit.values.context import Family
@@ -45,15 +44,6 @@ MACS = {
     "server": "02:00:00:00:02:02",
     "out0": "02:00:00:00:02:01",
 }
-SHOWN_STATS = (
-    "invalid",
-    "insert_failed",
-    "drop",
-    "early_drop",
-    "icmp_error",
-    "clash_resolve",
-    "chaintoolong",
-)
 SAVED = ("security", "raw", "mangle", "nat", "filter")
 PREFILLED = 262144  # entries of a full table
 KEYS = (
@@ -96,8 +86,6 @@ class Scenario:
         ]
         self.ident = fields.number("ident_base", 0x4000)
         self.used: tuple[str, ...] = ()
-        self.injected: list[dict[str, Any]] = []
-        self.kinds: dict[int, tuple[Packet, str]] = {}
 
     def _checked_step(self, given: object, path: str) -> Fields:
         step = Fields(given, self.fields.at(path))
@@ -124,15 +112,13 @@ class Scenario:
         self.used = loaded.tables
         machine = self.machine = self._machine(loaded.ruleset, settings)
         out: dict[str, Any] = {"saved": self.save(loaded.ruleset, self._used())}
-        self.before = machine.snapshot_counters()
+        self.recorder = Recorder(machine, AT)
         if fields.flag("restore_counters"):
             out["loaded_counters"] = {
                 key: list(count)
-                for key, count in self.before.items()
+                for key, count in machine.snapshot_counters().items()
                 if count != (0, 0) and key.partition(":")[0] in self.used
             }
-        self.total: dict[str, list[int]] = {}
-        self.stats = dict(machine.tracker.stats)
         self.ruleset = loaded.ruleset
         out["steps"] = [self._step(place, step) for place, step in enumerate(self.steps)]
         out["final"] = self._final()
@@ -211,8 +197,7 @@ class Scenario:
         machine = self.machine
         given = step.given
         record: dict[str, Any] = {"i": place}
-        self.injected = []
-        self.kinds.clear()
+        self.recorder.expect([])
         if "advance" in given:
             machine.now += given["advance"]
             machine.tracker.expire(machine.now)
@@ -227,7 +212,10 @@ class Scenario:
             self._reload(step, record)
         if "packet" in given:
             self._inject(place, step, record)
-        self._tell(step, record)
+        record.update(self.recorder.take(packets="packet" in given, local=given.get("from") == "firewall"))
+        if "prefill" in self.fields.given:
+            record["conntrack"] = [short_record(each) for each in record["conntrack"]]
+            record["ctstat"].pop("early_drop", None)  # how many go is chance
         machine.now += TICK
         return record
 
@@ -247,7 +235,7 @@ class Scenario:
             machine.load(loaded.ruleset)
             self.used = (*self.used, *(name for name in loaded.tables if name not in self.used))
         record["saved"] = self.save(self.ruleset, self._used())
-        self.before = machine.snapshot_counters()
+        self.recorder.reloaded()
 
     def _inject(self, place: int, step: Fields, record: dict[str, Any]) -> None:
         given = Fields(step.given["packet"], step.at("packet"))
@@ -260,7 +248,7 @@ class Scenario:
         }
         wire = build(packet, self.family, ident=self.ident + place + 1, path=given.path)
         record["wire"] = [piece.hex() for piece in wire]
-        self.injected = [describe(piece) for piece in wire]
+        self.recorder.expect([describe(piece) for piece in wire])
         for _ in range(step.number("repeat", 1, 1, 1_000_000)):
             for piece in wire:
                 if sender == "firewall":
@@ -287,133 +275,13 @@ class Scenario:
         packet.link_type = link_type(packet.destination_mac, MACS[interface])
         self.machine.receive(packet, interface)
 
-    # -- what is told
-
-    def _kind(self, packet: Packet) -> str:
-        """Is it the injected packet, perhaps rewritten, or one the machine made?  As a sniffer judges."""
-        held = self.kinds.get(id(packet))
-        if held is not None:
-            return held[1]
-        seen = describe(packet.data)
-        same = any(same_packet(each, seen, self.family) for each in self.injected)
-        kind = "injected" if same else "generated"
-        self.kinds[id(packet)] = packet, kind  # the packet is held so that its id stays its own
-        return kind
-
-    def _tell(self, step: Fields, record: dict[str, Any]) -> None:
-        machine = self.machine
-        record["ct"] = [
-            {
-                "hook": each.hook,
-                "state": each.state,
-                "dir": None if each.direction is None else ("ORIGINAL", "REPLY")[each.direction],
-                "kind": self._kind(each.packet),
-            }
-            for each in machine.tracked
-        ]
-        trace = [[self._kind(each.packet), each.key, each.mark] for each in machine.trace]
-        out = [self._sent(each) for each in sorted(machine.out, key=lambda each: AT[each.interface])]
-        local = [self._delivered(each) for each in machine.local]
-        egress = [
-            {"kind": self._kind(each.packet), "mark": each.packet.mark, "out": each.interface}
-            for each in machine.egress
-        ]
-        if self.injected:
-            record.update(verdict(trace, out, local, self.injected, machine, step.text("from")))
-            record["out"], record["local"], record["egress"] = out, local, egress
-        record["trace"] = trace
-        record["logs"] = self._logs()
-        if machine.tracker.notes:
-            record["invalid_reason"] = list(machine.tracker.notes)
-        record["counters"] = self._counters()
-        stats = machine.tracker.stats
-        record["ctstat"] = {
-            name: stats[name] - self.stats.get(name, 0)
-            for name in SHOWN_STATS
-            if stats.get(name, 0) != self.stats.get(name, 0)
-            and not ("prefill" in self.fields.given and name == "early_drop")
-        }
-        self.stats = dict(stats)
-        entries = sorted(machine.tracker.entries(machine.now), key=sort_key)
-        record["conntrack"] = [entry_record(entry, machine.now) for entry in entries]
-        if "prefill" in self.fields.given:
-            record["conntrack"] = [short_record(each) for each in record["conntrack"]]
-        expected = machine.translator.expectations.lines(machine.now)
-        if expected:
-            record["expect"] = sorted(expected)
-        for noted in (machine.tracked, machine.trace, machine.out, machine.local, machine.egress):
-            noted.clear()
-        machine.logs.clear()
-        machine.tracker.notes.clear()
-        machine.drops.clear()
-        machine.doubts.clear()
-
-    def _logs(self) -> list[dict[str, Any]]:
-        return [
-            {
-                "group": each.record.group,
-                "prefix": each.record.prefix,
-                "hook": each.hook,
-                "kind": self._kind(each.packet),
-                "in": each.in_interface or None,
-                "out": each.out_interface or None,
-                "mark": each.mark,
-            }
-            for each in self.machine.logs
-            if each.record.kind == "NFLOG"
-        ]
-
-    def _sent(self, each: Any) -> dict[str, Any]:
-        seen = describe(each.packet.data)
-        kind = self._kind(each.packet)
-        found = {"at": AT[each.interface], "kind": kind, "packet": seen}
-        if kind == "generated" or (self.family == 6 and "ip_id" in seen):
-            seen.pop("ip_id", None)  # the kernel's choice
-        else:
-            found["hex"] = bytes(each.packet.data).hex()
-        return found
-
-    def _delivered(self, each: Any) -> dict[str, Any]:
-        seen = describe(each.packet.data)
-        kind = self._kind(each.packet)
-        found = {"kind": kind, "mark": each.packet.mark, "in": each.interface, "packet": seen}
-        if kind == "generated":
-            seen.pop("ip_id", None)
-        else:
-            found["hex"] = bytes(each.packet.data).hex()
-        return found
-
-    def _counters(self) -> dict[str, list[int]]:
-        now = self.machine.snapshot_counters()
-        before, self.before = self.before, now
-        found = {}
-        for key, count in now.items():
-            was = before.get(key, (0, 0))
-            if count != was:
-                found[key] = [count[0] - was[0], count[1] - was[1]]
-                total = self.total.setdefault(key, [0, 0])
-                total[0] += found[key][0]
-                total[1] += found[key][1]
-        return found
-
     def _final(self) -> dict[str, Any]:
-        final: dict[str, Any] = {"counters": self.total}
+        final: dict[str, Any] = {"counters": self.recorder.total}
         if self.fields.given.get("ipset"):
             from iptkit.extensions.sets import save_sets
 
             final["ipset"] = save_sets(self.machine.sets, self.machine.now)
         return final
-
-
-def short_record(entry: dict[str, Any]) -> dict[str, Any]:
-    """An entry as it is told where the table is full of others: without its line and what stands in it alone."""
-    kept = "l3 l4num l4 timeout mark status helper tcp sctp orig reply flags".split()
-    found = {name: entry[name] for name in kept if name in entry}
-    for side in ("orig", "reply"):
-        found[side] = {
-            name: value for name, value in entry[side].items() if name not in ("packets", "bytes")
-        }
-    return found
 
 
 def _is_seconds(value: object) -> bool:
@@ -452,46 +320,3 @@ def completed(data: bytes, family: Family) -> Packet | None:
         whole[10:12] = checksum(whole[:header]).to_bytes(2, "big")
         data = bytes(whole)
     return read_packet(data)
-
-
-def same_packet(injected: Mapping[str, Any], seen: Mapping[str, Any], family: Family) -> bool:
-    """Does a packet that was seen look like an injected one that may have been rewritten?"""
-    if injected.get("proto") != seen.get("proto"):
-        return False
-    if family == 4:
-        return bool(injected.get("ip_id") == seen.get("ip_id"))
-    if injected.get("ip_id") is not None and injected.get("ip_id") == seen.get("ip_id"):
-        return True
-    proto = injected.get("proto")
-    if proto == "tcp":
-        return injected.get("flags") == seen.get("flags") and injected.get("sport") is not None
-    if proto == "icmpv6":
-        return bool(injected.get("type") == seen.get("type") and injected.get("code") == seen.get("code"))
-    return True
-
-
-def verdict(
-    trace: Iterable[list[Any]],
-    out: list[dict[str, Any]],
-    local: list[dict[str, Any]],
-    injected: list[dict[str, Any]],
-    machine: Machine,
-    sender: str,
-) -> dict[str, str]:
-    """What became of the injected packet, and what ended it."""
-    last = None
-    for kind, key, _ in trace:
-        if kind == "injected":
-            last = key
-    if any(each["kind"] == "injected" for each in out):
-        return {"verdict": "OUTPUT" if sender == "firewall" else "FORWARD"}
-    if any(each["kind"] == "injected" for each in local):
-        return {"verdict": "INPUT"}
-    if last is None and any("frag_off" in each or "mf" in each for each in injected):
-        return {"verdict": "HELD"}
-    target = machine.line_at(last).target_name if last is not None else ""
-    if target in ("REJECT", "DROP"):
-        return {"verdict": target, "dropped_by": last or ""}
-    if out or local:
-        return {"verdict": "ROUTER_ERROR"}
-    return {"verdict": "DROP", "dropped_by": "stack"}
