@@ -208,6 +208,7 @@ class Expectations:
         if not self.count:
             return None
         self.expire(now)
+        self._bury()
         bucket = self._by_destination.get((tuple_.family, tuple_.dst, tuple_.destination, tuple_.proto))
         for expectation in bucket or ():
             if expectation.flags & INACTIVE or not expectation.fits(tuple_):
@@ -229,6 +230,7 @@ class Expectations:
         expectation of another connection counts as well.
         """
         self.expire(now)
+        self._bury(new.master)
         tuple_ = new.tuple_
         key = (tuple_.family, tuple_.dst, tuple_.destination, tuple_.proto)
         for old in list(self._by_destination.get(key, ())):
@@ -286,12 +288,27 @@ class Expectations:
             for expectation in [each for each in self if each.deadline <= now]:
                 self.remove(expectation)
 
+    def _bury(self, living: Entry | None = None) -> None:
+        """Forget what was announced by first packets that were dropped then: their connections never were.
+
+        `living` is the connection of the packet at hand.
+        """
+        for expectation in list(self):
+            master = expectation.master
+            if master is not living and (not master.status & CONFIRMED or master.status & DYING):
+                self.remove(expectation)
+
     def clear(self) -> None:
         """Expect nothing any more."""
         for expectation in list(self):
             self.remove(expectation)
 
     def lines(self, now: float) -> list[str]:
-        """As /proc/net/nf_conntrack_expect shows them, sorted; the kernel has them in no order."""
+        """As /proc/net/nf_conntrack_expect shows them, sorted; the kernel has them in no order.
+
+        Times that differ by less than a second do not count in the order.
+        """
         self.expire(now)
-        return sorted(each.line(now) for each in self)
+        self._bury()
+        shown = [(round(each.deadline - now), each.line(now)) for each in self]
+        return [line for _, line in sorted(shown, key=lambda each: (str(each[0]), each[1].split(" ", 1)[1]))]

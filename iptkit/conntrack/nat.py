@@ -334,7 +334,7 @@ class Nat:
         if range_.base_port is not None:
             start = key - range_.base_port & 0xFFFF
         elif source or range_.random or range_.random_fully:
-            start = self._chance(low, high, key)
+            start = self._chance(entry, new, field, range(high, low - 1, -1), now)
         else:
             start = 0
         attempts = min(size, MAX_ATTEMPTS)
@@ -348,16 +348,23 @@ class Nat:
             if attempts >= size or attempts < 16:
                 return tried
             attempts //= 2
-            start = self._chance(low, high, key)
+            start = self._chance(entry, new, field, range(high, low - 1, -1), now)
 
-    def _chance(self, low: int, high: int, key: int) -> int:
-        """A start for the search, from `low`; of what chance may give, something else than it was."""
-        if low == high:
+    def _chance(self, entry: Entry, new: Tuple, field: str, values: range, now: float) -> int:
+        """Where the search starts, counted from the lowest value.
+
+        The kernel starts anywhere and goes up to what is free; whatever is
+        free can come of it, so start there.
+        """
+        lowest = values[-1]
+        if len(values) == 1:
             return 0
-        chosen = self.choose("NAT: the port", range(low, high + 1))
-        if chosen == key:
-            chosen = low if key == high else key + 1
-        return int(chosen) - low
+        chosen = int(self.choose("NAT: the port", values))
+        for _ in range(min(len(values), MAX_ATTEMPTS)):
+            if chosen != getattr(new, field) and not self.taken(new._replace(**{field: chosen}), entry, now):
+                break
+            chosen = chosen - 1 if chosen > lowest else values[0]
+        return chosen - lowest
 
     def _taken_harder(self, tuple_: Tuple, entry: Entry, attempts_left: int, now: float) -> bool:
         """Is it taken?  Towards the end a closing connection makes room (nf_nat_used_tuple_harder)."""

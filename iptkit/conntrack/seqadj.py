@@ -9,6 +9,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from iptkit.extensions.world import SEQ_ADJUST
+from iptkit.values.checksum import updated
 
 if TYPE_CHECKING:
     from iptkit.conntrack.entry import Entry
@@ -94,22 +95,17 @@ def adjust(packet: Packet, entry: Entry, direction: int) -> bool:
     return _adjust_sack(packet, other)
 
 
-def _rewrite(packet: Packet, at: int, value: int) -> None:
-    packet.set_upper_word(at, value >> 16)
-    packet.set_upper_word(at + 2, value & 0xFFFF)
+def _rewrite(packet: Packet, offset: int, value: int) -> None:
+    """Rewrite 32 bits of the TCP header, and the checksum.
 
-
-def _rewrite_anywhere(packet: Packet, at: int, value: int) -> None:
-    """Rewrite 32 bits at an offset of the TCP header that may be odd."""
-    if at & 1:
-        # The words around it are even; together they hold one byte more on either side.
-        data, start = packet.data, packet.l4 + at - 1
-        old = bytes(data[start : start + 6])
-        new = old[:1] + value.to_bytes(4, "big") + old[5:]
-        for index in (0, 2, 4):
-            packet.set_upper_word(at - 1 + index, new[index] << 8 | new[index + 1])
-    else:
-        _rewrite(packet, at, value)
+    As the kernel does it even where the offset is odd, after which the
+    checksum is wrong (inet_proto_csum_replace4 in nf_ct_sack_block_adjust).
+    """
+    data, at = packet.data, packet.l4 + offset
+    was = int.from_bytes(data[at : at + 4], "big")
+    data[at : at + 4] = value.to_bytes(4, "big")
+    field = packet.l4 + 16
+    data[field : field + 2] = updated(data[field] << 8 | data[field + 1], was, value).to_bytes(2, "big")
 
 
 def _adjust_sack(packet: Packet, other: Shift) -> bool:
@@ -132,6 +128,6 @@ def _adjust_sack(packet: Packet, other: Shift) -> bool:
         if kind == _SACK and length > _BLOCK and (length - 2) % _BLOCK == 0:
             for edge in range(at + 2, at + length, 4):
                 seq = int.from_bytes(data[packet.l4 + edge : packet.l4 + edge + 4], "big")
-                _rewrite_anywhere(packet, edge, other.undone(seq))
+                _rewrite(packet, edge, other.undone(seq))
         at += length
     return True

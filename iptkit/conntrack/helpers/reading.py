@@ -100,11 +100,11 @@ def find_port(nat: Nat, expectation: Expectation, port: int, now: float) -> int:
         attempts -= 1
         if said != BUSY or attempts < 0:
             return 0
-        # The same port would only clash again: of what chance may give, take another.
-        port = int(nat.choose("NAT helper: the port", range(lowest + 1, 65535))) if room > 1 else lowest
+        # Of what chance may give, take what will not clash again.
+        port = int(nat.choose("NAT helper: the port", range(65534, lowest, -1))) if room > 1 else lowest
         taken = {each.tuple_.destination for each in nat.expectations}
-        while port in taken and port < 65535:
-            port += 1
+        while port in taken and port > lowest:
+            port -= 1
 
 
 def mangle_tcp(
