@@ -60,6 +60,8 @@ _BOTH_DONE = SRC_NAT_DONE | DST_NAT_DONE
 _PORTS = frozenset((TCP, UDP, UDPLITE, SCTP))
 _KEYED = _PORTS | {GRE}
 
+# Protocols of which one packet may overtake another and begin the same connection (allow_clash).
+CLASHING = frozenset((UDP, UDPLITE, GRE))
 MAX_ATTEMPTS = 128  # NF_NAT_MAX_ATTEMPTS: ports tried in a row
 HARDER = 32  # NF_NAT_HARDER_THRESH: of these last attempts a closing connection may be evicted
 _REDIRECTS = {4: 5, 6: 137}  # ICMP redirect, by family
@@ -215,6 +217,16 @@ class Nat:
 
     # -- connections
 
+    def target(self, packet: Packet, range_: NatRange, kind: str, now: float) -> str:
+        """What a rule of the nat table says of a connection's first packet."""
+        entry: Entry = packet.connection
+        verdict = self.setup(entry, range_, kind, now)
+        if range_.masquerade and not entry.status & CONFIRMED:
+            if entry.extra is None:
+                entry.extra = {}
+            entry.extra["masquerade"] = packet.out_interface
+        return verdict
+
     def bind(self, entry: Entry, kind: str, now: float) -> str:
         """No rule wants to move it: keep its address, and change only what clashes (a null binding)."""
         address = entry.reply.dst if kind == "SNAT" else entry.reply.src
@@ -264,12 +276,30 @@ class Nat:
             return None  # the same flow, begun twice: settled when it is confirmed
         return other, direction
 
+    def _taken_new(self, tuple_: Tuple, entry: Entry, now: float) -> bool:
+        """Is it taken, though nothing is moved yet (nf_nat_used_tuple_new)?
+
+        Not by its own mirror image, which is not moved either: that is left
+        to be settled when the connection is confirmed.
+        """
+        if not self.taken(tuple_, entry, now):
+            return False
+        if tuple_.proto not in CLASHING or entry.status & (_NAT | SEQ_ADJUST):
+            return True
+        other, _ = self.tracker.lookup(tuple_, entry.zones, now)
+        if other is None:
+            reply = invert(tuple_)
+            other = self.tracker.lookup(reply, entry.zones, now)[0] if reply is not None else None
+        if other is None:
+            return False
+        return bool(other.status & (_NAT | SEQ_ADJUST)) or other.original != entry.reply
+
     def _unique(self, entry: Entry, current: Tuple, range_: NatRange, source: bool, now: float) -> Tuple:
         """A tuple within the range that no other connection has, if possible (get_unique_tuple)."""
         chance = range_.random or range_.random_fully
         if source and not chance:
             if _in_range(current, range_):
-                if not self.taken(current, entry, now):
+                if not self._taken_new(current, entry, now):
                     return current
             else:
                 alike = self._moved_before(entry, current, range_)

@@ -249,7 +249,7 @@ class Surroundings:
         entry = packet.connection
         if entry is None:
             return ACCEPT
-        return self.translator.setup(entry, range_, kind, self.now)
+        return self.translator.target(packet, range_, kind, self.now)
 
     def attach_template(self, packet: Packet, template: Template | None) -> None:
         packet.connection = template

@@ -82,6 +82,7 @@ class NatRange(NamedTuple):
     random_fully: bool = False
     persistent: bool = False
     netmap: bool = False
+    masquerade: bool = False  # the connection ends when it is to leave by another interface
 
 
 class _Template(NamedTuple):

@@ -40,7 +40,9 @@ class _Masquerade(Translation):
         address = world.source_address(packet)
         if not address:
             return DROP
-        return world.nat(packet, self.nat_range()._replace(addresses=(address, address)), "SNAT")
+        return world.nat(
+            packet, self.nat_range()._replace(addresses=(address, address), masquerade=True), "SNAT"
+        )
 
 
 class Masquerade4(_Masquerade, name="MASQUERADE", families=(4,)):
