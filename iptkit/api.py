@@ -225,8 +225,13 @@ def restore_source(
     names: Names | None = None,
     plugins: frozenset[str] = frozenset(),
     keep: bool = True,
+    confirm: float | None = None,
 ) -> Transaction:
-    """`restore` for a Source at hand; `look` and `keep` as in iptkit.kernel.transaction.restore."""
+    """`restore` for a Source at hand; `look` and `keep` as in iptkit.kernel.transaction.restore.
+
+    `confirm` is a number of seconds after which the rules of before come back,
+    unless iptkit.kernel.confirm.confirm is called; it excludes `per_table`.
+    """
     from iptkit.kernel import transaction
     from iptkit.kernel.backend import CommitError
     from iptkit.kernel.choose import open_backend
@@ -247,6 +252,7 @@ def restore_source(
             look=look,
             per_table=per_table,
             keep=keep,
+            confirm=confirm,
         )
     except CommitError as error:
         if not error.line and error.table:
@@ -313,7 +319,7 @@ def restore(data: bytes | str, family: Family = 4, *, name: str = "<string>", **
     """Load a text into a backend: all of it or nothing.
 
     `options` are those of `restore_source`: backend, state, noflush, counters,
-    table, test, per_table, wait, interval, names, plugins.  Raises
+    table, test, per_table, wait, interval, names, plugins, confirm.  Raises
     RulesetError where the text is refused, KernelError where the backend fails.
     """
     done = restore_source(Source.of(data, name), family, **options)

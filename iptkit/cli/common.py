@@ -45,6 +45,14 @@ def family_options(command: F) -> F:
     )(command)
 
 
+def waiting_options(command: F) -> F:
+    """-4 and -6 where neither means both; the function gets `family`, None for both."""
+    command = click.option("-6", "--ipv6", "family", flag_value=6, type=int, help="only IPv6")(command)
+    return click.option("-4", "--ipv4", "family", flag_value=4, type=int, default=None, help="only IPv4")(
+        command
+    )
+
+
 def complete_file(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """For `shell_complete` of an argument that names a file: the shell completes it."""
     from click.shell_completion import CompletionItem

@@ -61,6 +61,9 @@ def _long(word: str, words: list[str], specs: list[OptionSpec]) -> tuple[str, st
     if not near:
         raise GetoptError(f"unrecognized option '{word if equals else '--' + name}'")
     if len({spec.key for spec in near}) > 1:
+        # What iptables has it has a letter for: its abbreviations stay what they are.
+        near = [spec for spec in near if spec.letters] or near
+    if len({spec.key for spec in near}) > 1:
         possible = " ".join(f"'--{n}'" for spec in near for n in spec.names if n.startswith(name))
         raise GetoptError(f"option '--{name}' is ambiguous; possibilities: {possible}")
     spec = near[0]

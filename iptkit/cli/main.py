@@ -18,6 +18,8 @@ _COMPLETE = "_IPTKIT_COMPLETE"  # set by a shell that asks how a line may go on
 # command -> one line of help; its module is iptkit.cli.NAME (- as _), its click command `command` there
 COMMANDS = {
     "restore": "load a ruleset into the kernel, all of it or nothing",
+    "confirm": "let the rules of a `restore --confirm` stay",
+    "revert": "end a `restore --confirm` early: bring back what was there before",
     "save": "print the rules in use, as iptables-save does",
     "fmt": "print the canonical form, as the kernel would save it",
     "lint": "what will not load, what does not do what it says, what could be better",

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from iptkit.kernel.transaction import Transaction
     from iptkit.text.diagnostic import Diagnostic
     from iptkit.text.source import Source
+    from iptkit.values.context import Family
 
 FOREVER = -1.0
 _ENDED = {
@@ -63,6 +64,8 @@ _ENDED = {
 @click.option("--state", metavar="FILE", help="what the memory backend holds: read before, written after")
 @click.option("--plan", is_flag=True, help="print what would change, change nothing")
 @click.option("--per-table", is_flag=True, help="commit table by table, as iptables-restore does")
+@click.option("--confirm", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
+              help="bring back what was there before, unless `iptkit confirm` is run in time")  # fmt: skip
 @click.option(
     "--format", "format_", type=click.Choice(["text", "json"]), default="text", help="of findings and plan"
 )
@@ -84,6 +87,7 @@ def command(
     state: str | None,
     plan: bool,
     per_table: bool,
+    confirm: float | None,
     format_: str,
     color: str,
     file: str | None,
@@ -106,6 +110,8 @@ def command(
         fail(f"-T needs the name of a table, and {shown(table)} is the name of a file", 1)
     if binary:
         click.echo("-b/--binary option is not implemented", err=True)
+    if confirm is not None and (test or plan or per_table):
+        fail("--confirm cannot go with --test, --plan or --per-table", status=1)
     source = read_source(file, status=1) if file is not None else read_source("-")
     chosen = "memory" if test and backend == "auto" else backend
     done = error = None
@@ -124,6 +130,7 @@ def command(
             wait=0 if wait is None else wait,
             interval=wait_interval,
             keep=verbose or plan,
+            confirm=confirm,
         )
         status = done.outcome.status
     except KernelError as trouble:
@@ -132,6 +139,8 @@ def command(
         _print_json(source, done, error, status)
     else:
         _print_text(source, done, error, color, plan=plan)
+        if done is not None and done.committed:
+            _print_waiting(family_of(family), confirm)
     if verbose and done is not None and done.plan is not None and format_ == "text":
         write_text("".join(line + "\n" for line in tell(source, done.plan)))
     sys.exit(status)
@@ -160,6 +169,23 @@ def _print_text(
         click.echo(f"iptkit: {_ENDED[done.outcome.ended]}", err=True)
     if plan and done.plan is not None:
         write_text(plan_text(done.plan, want_color(color)))
+
+
+def _print_waiting(family: Family, seconds: float | None) -> None:
+    """What is to be confirmed, now or still."""
+    from iptkit.kernel.confirm import waiting
+
+    if seconds is not None:
+        text = f"the rules of before come back in {seconds:g} s, unless you run: iptkit confirm"
+        click.echo(f"iptkit: {text}", err=True)
+        return
+    try:
+        still = waiting(family)
+    except KernelError:
+        return  # the restore is done; this was only to be looked at
+    if still:
+        text = "an earlier restore still waits to be confirmed, or it will bring its old rules back"
+        click.echo(f"iptkit: {text}: iptkit confirm", err=True)
 
 
 def _print_json(source: Source, done: Transaction | None, error: KernelError | None, status: int) -> None:

@@ -80,18 +80,27 @@ class MemoryBackend:
         if self.path is None:
             return
         text = "".join(map(_state_line, save(ruleset, counters=True)))
-        folder = os.path.dirname(os.path.abspath(self.path))
-        temporary = ""
-        try:
-            handle, temporary = tempfile.mkstemp(dir=folder, prefix=".iptkit-")
-            with open(handle, "wb") as file:
-                file.write(text.encode("latin-1"))
-            os.replace(temporary, self.path)
-        except OSError as error:
-            if temporary:
-                with contextlib.suppress(OSError):
-                    os.unlink(temporary)
-            raise KernelError(f"cannot write {self.path}: {error.strerror}", error.errno or 0) from None
+        write_state(self.path, text.encode("latin-1"))
+
+
+def write_state(path: str, data: bytes | None) -> None:
+    """Replace a state file in one step; None takes it away.  Raises KernelError."""
+    temporary = ""
+    try:
+        if data is None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+            return
+        folder = os.path.dirname(os.path.abspath(path))
+        handle, temporary = tempfile.mkstemp(dir=folder, prefix=".iptkit-")
+        with open(handle, "wb") as file:
+            file.write(data)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+        raise KernelError(f"cannot write {path}: {error.strerror}", error.errno or 0) from None
 
 
 def _state_line(line: str) -> str:

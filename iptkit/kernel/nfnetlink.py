@@ -124,6 +124,10 @@ class NftSnapshot:
         """Bytes held."""
         return len(self._messages)
 
+    def messages(self) -> bytes:
+        """What is held, to be kept elsewhere."""
+        return bytes(self._messages)
+
 
 def _attribute(kind: int, data: bytes | memoryview) -> bytes:
     size = _ATTRIBUTE.size + len(data)

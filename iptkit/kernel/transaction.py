@@ -41,6 +41,7 @@ def restore(
     look: bool = False,
     per_table: bool = False,
     keep: bool = True,
+    confirm: float | None = None,
 ) -> Transaction:
     """Interpret a text on the backend's state and commit the result.
 
@@ -48,8 +49,9 @@ def restore(
     fails is undone.  `test` stops before the commit, and so does `look`, with a
     plan that knows all rules there are now.  Without `keep` the rules make room
     as they are committed: the Transaction has no plan then, and the chains of
-    its outcome are empty.  Raises KernelError (a CommitError or
-    LockBusy for instance) where the backend fails.
+    its outcome are empty.  With `confirm` the rules of before come back after
+    that many seconds unless iptkit.kernel.confirm.confirm is called.  Raises
+    KernelError (a CommitError or LockBusy for instance) where the backend fails.
     """
     if backend.name == "nft" and source.text[-1:] not in ("", "\n"):
         source = Source(source.name, source.text + "\n")  # iptables-nft-restore does not mind
@@ -76,5 +78,21 @@ def restore(
             return Transaction(outcome, plan, False, backend.name)
         if not keep:
             del document
-        backend.commit(plan, counters=counters, per_table=per_table, keep=keep)
+        if confirm is None:
+            backend.commit(plan, counters=counters, per_table=per_table, keep=keep)
+        else:
+            _commit_watched(backend, plan, confirm, counters=counters, keep=keep)
         return Transaction(outcome, plan if keep else None, True, backend.name)
+
+
+def _commit_watched(backend: Backend, plan: Plan, seconds: float, *, counters: bool, keep: bool) -> None:
+    """Commit, and have a watcher bring the tables back unless it is confirmed."""
+    from iptkit.kernel.confirm import arm
+
+    watch = arm(backend, plan.family, (*plan.used, *(table.name for table in plan.tables)))
+    try:
+        backend.commit(plan, counters=counters, per_table=False, keep=keep)
+    except BaseException:
+        watch.give_up()
+        raise
+    watch.begin(seconds)

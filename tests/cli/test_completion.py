@@ -27,7 +27,7 @@ def offered(*words: str, incomplete: str = "") -> list[str]:
 
 def test_commands() -> None:
     assert offered() == list(COMMANDS)
-    assert offered(incomplete="re") == ["restore"]
+    assert offered(incomplete="re") == ["restore", "revert"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
