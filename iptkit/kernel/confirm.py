@@ -173,9 +173,7 @@ def arm(backend: Backend, family: Family, tables: Iterable[str]) -> Watch:
 def _start(path: str) -> subprocess.Popen[bytes]:
     import subprocess
 
-    import iptkit
-
-    root = os.path.dirname(os.path.dirname(os.path.abspath(iptkit.__file__)))
+    root = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
     child = subprocess.Popen(
         [sys.executable, "-P", "-c", _WATCHER, root, path],
         stdin=subprocess.PIPE,
