@@ -11,7 +11,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from iptkit.values.checksum import checksum
-from iptkit.values.packet import DESTINATION, FRAGMENT, HOP_BY_HOP, ROUTING, Malformed
+from iptkit.values.packet import (
+    DESTINATION,
+    FRAGMENT,
+    HOP_BY_HOP,
+    ICMPV6,
+    ROUTING,
+    TCP,
+    UDP,
+    Malformed,
+)
 
 if TYPE_CHECKING:
     from iptkit.values.context import Family
@@ -143,7 +152,7 @@ class Defragmenter:
         return _whole4(queue)
 
     def _gather6(self, packet: Packet, at: int, now: float) -> Packet | None:
-        if packet.length == 40:
+        if packet.length == 40 or _header_cut(packet):
             return packet
         key = (6, packet.src, packet.dst, packet.ip_id)
         queue = self._queue(key, now)
@@ -179,6 +188,17 @@ class Defragmenter:
             return None
         del self.queues[key]
         return _whole6(queue)
+
+
+# How much of the upper layer a first IPv6 fragment must hold (ipv6frag_thdr_truncated)
+_WHOLE_HEADER = {TCP: 20, UDP: 8, ICMPV6: 8}
+
+
+def _header_cut(packet: Packet) -> bool:
+    """Is it a first fragment that ends within its upper header?  It goes its way alone (RFC 8200)."""
+    if packet.fragment_offset:
+        return False
+    return packet.length < packet.l4 + _WHOLE_HEADER.get(packet.proto, 1)
 
 
 def _ecn(seen: int) -> int | None:
@@ -267,8 +287,13 @@ def fragments(packet: Packet, mtu: int, *, local: bool = False) -> list[Packet] 
 
 
 def _fits(packet: Packet, header: int, room: int) -> bool:
-    """Can the pieces leave in the sizes they came in?"""
+    """Can the pieces leave in the sizes they came in?
+
+    Not where the stack has pulled TCP's header together (tcp_v4_early_demux).
+    """
     sizes = packet.fragment_sizes
+    if packet.proto == TCP and sizes and sizes[0] < 20:
+        return False
     return (
         bool(sizes)
         and sum(sizes) == packet.length - header
@@ -369,12 +394,14 @@ def _cut6(packet: Packet, mtu: int, local: bool) -> list[Packet] | None:
     out = []
     offset = 0
     following = packet.data[number]
+    # The kernel takes one at random (ipv6_select_ident); never the one it came in with.
+    new_id = (~packet.ip_id & 0xFFFFFFFF).to_bytes(4, "big")
     for size in cuts:
         data = packet.data[:header]
         data[number] = FRAGMENT
         data[4:6] = (header - 40 + 8 + size).to_bytes(2, "big")
         more = offset + size < len(body)
-        data += bytes((following, 0)) + (offset | more).to_bytes(2, "big") + packet.ip_id.to_bytes(4, "big")
+        data += bytes((following, 0)) + (offset | more).to_bytes(2, "big") + new_id
         out.append(_piece(packet, data + body[offset : offset + size]))
         offset += size
     return out

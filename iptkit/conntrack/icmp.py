@@ -26,6 +26,8 @@ ERRORS = frozenset((3, 4, 5, 11, 12))  # unreachable, source quench, redirect, t
 # MLD and neighbour discovery: never tracked
 UNTRACKED6 = frozenset((130, 131, 132, 133, 134, 135, 136, 143))
 REDIRECT6 = 137
+REDIRECTED_HEADER = 4  # the option of a redirect that quotes the packet
+LINK_LOCAL = 0xFE80 >> 6  # the first ten bits of fe80::/10
 FIRST_QUERY6 = 128  # types below are errors
 
 
@@ -95,16 +97,20 @@ def _error6(tracker: Tracker, packet: Packet, template: Template | None, now: fl
 
 
 def _redirect6(tracker: Tracker, packet: Packet, template: Template | None, now: float) -> int:
-    """A redirect quotes the packet in its option 4 (RFC 4861 section 4.5, nf_conntrack_icmpv6_redirect)."""
-    data, at = packet.data, packet.l4 + 40
-    while at + 2 <= len(data):
-        size = data[at + 1] * 8
-        if not size:
-            break
-        if data[at] == 4:
-            return _inner(tracker, packet, at + 8, template, now)
-        at += size
-    return -1
+    """A redirect quotes the packet in its first option (RFC 4861, nf_conntrack_icmpv6_redirect)."""
+    data, at = packet.data, packet.l4
+    if packet.length - at < 40:
+        return tracker.invalid(packet, "short redirect")
+    if data[at + 1]:
+        return 1
+    if packet.ttl != 255 or packet.src >> 118 != LINK_LOCAL:
+        return tracker.invalid(packet, "invalid saddr or hoplimit for redirect")
+    at += 40
+    if packet.length - at < 2 or not data[at + 1]:
+        return tracker.invalid(packet, "redirect without options")
+    if data[at] != REDIRECTED_HEADER:
+        return 1
+    return _inner(tracker, packet, at + 8, template, now)
 
 
 def full_address6(address: int) -> str:

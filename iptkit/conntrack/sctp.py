@@ -196,7 +196,7 @@ def _new(packet: Packet, found: list[tuple[int, int, int, int]], tag: int) -> As
             if theirs is None:
                 return None
             new.tags[1] = theirs
-        elif kind == HEARTBEAT:
+        elif kind in (HEARTBEAT, HEARTBEAT_ACK):
             new.tags[0] = tag
         else:
             new.tags[1] = tag
