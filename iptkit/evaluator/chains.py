@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from iptkit.evaluator.lookup import Index, demands, is_plain, key_of
+from iptkit.evaluator.lookup import Index, answered, demands, is_plain, key_of
 from iptkit.extensions.core import Jump, Verdict
 from iptkit.extensions.spec import Extension, Match, Opaque, Target
 from iptkit.extensions.world import ACCEPT, DROP, RETURN, HotDrop, Unknown
@@ -38,13 +38,18 @@ class Line:
     jump     the chain to go to
     target   the extension that acts
     memory   what its stateful uses keep, by place; the target's is -1
+    asked    what it asks of a packet: itself, the test of its conditions or None, and for each match
+             the method, its place, and whether it wants to know that place
+    left     the same for packets that the chain's index admits
     """
 
     __slots__ = (
+        "asked",
         "bytes",
         "goto",
         "jump",
         "key",
+        "left",
         "matches",
         "memory",
         "packets",
@@ -65,6 +70,17 @@ class Line:
         self.target: Any = None
         self.packets = self.bytes = 0
         self.memory: dict[int, Any] = {}
+        self.asked: Any = None
+        self.left: Any = None
+
+    def prepare(self) -> None:
+        """Work out what is asked of packets."""
+        checks = tuple([(match.matches, place, match.stateful) for place, match in enumerate(self.matches)])
+        self.asked = self, self.test, checks
+        if self.rule is not None:
+            known = answered(self.matches)
+            test = self.test if self.rule.conditions.fragment else None
+            self.left = self, test, tuple([check for check in checks if check[1] not in known])
 
     @property
     def target_name(self) -> str:
@@ -82,36 +98,42 @@ class Line:
 class Walkable:
     """A chain ready to be walked: its lines, and the one that ends it."""
 
-    __slots__ = ("_flows", "_index", "_places", "end", "lines", "name")
+    __slots__ = ("_all", "_flows", "_index", "end", "lines", "name")
 
     def __init__(self, name: str, end: Line) -> None:
         self.name = name
         self.end = end
         self.lines: tuple[Line, ...] = ()
+        self._all: tuple[Any, ...] = ()
         self._index: Index | None = None
-        self._flows: dict[Any, tuple[Line, ...]] = {}
+        self._flows: dict[Any, tuple[Any, ...]] = {}
 
-    def fill(self, lines: Iterable[Line], *, indexed: bool = True) -> None:
-        self.lines = tuple(lines)
+    def fill(self, lines: tuple[Line, ...], *, indexed: bool = True) -> None:
+        self.lines = lines
+        self._all = tuple([line.asked for line in self.lines])
         if indexed and len(self.lines) >= INDEXED:
             self._index = Index(
                 [demands(line.rule.conditions, line.matches) for line in self.lines if line.rule is not None]
             )
 
-    def admitted(self, packet: Packet) -> tuple[Line, ...]:
-        """The lines the packet may match, in order; those left out it surely does not."""
+    def admitted(self, packet: Packet) -> tuple[Any, ...]:
+        """What the lines ask that the packet may match, in order; those left out it surely does not."""
         index = self._index
         if index is None or not is_plain(packet):
-            return self.lines
+            return self._all
         key = key_of(packet)
         found = self._flows.get(key)
         if found is None:
             lines = self.lines
-            found = tuple([lines[number] for number in index.candidates(key)])
+            found = tuple([lines[number].left for number in index.candidates(key)])
             if len(self._flows) >= REMEMBERED:
                 self._flows.clear()
             self._flows[key] = found
         return found
+
+    def everything(self) -> tuple[Any, ...]:
+        """What all lines ask."""
+        return self._all
 
 
 class CompiledTable:
@@ -145,8 +167,12 @@ def compile_table(table: Table, *, indexed: bool = True) -> CompiledTable:
         chains[chain.name] = Walkable(chain.name, end)
         if chain.builtin:
             hooks[chain.name] = chains[chain.name]
-    for chain in table.saved_chains():
-        chains[chain.name].fill(_lines(table.name, chain, chains), indexed=indexed)
+    ready = {chain.name: tuple(_lines(table.name, chain, chains)) for chain in table.saved_chains()}
+    # Where a target gives packets other addresses, what the index said of them holds no more.
+    if any(line.target is not None and line.target.readdresses for lines in ready.values() for line in lines):
+        indexed = False
+    for name, lines in ready.items():
+        chains[name].fill(lines, indexed=indexed)
     return CompiledTable(table.name, chains, hooks)
 
 
@@ -163,6 +189,7 @@ def _lines(table: str, chain: Chain, chains: dict[str, Walkable]) -> Iterator[Li
             line.jump, line.goto = chains[target.chain], target.goto
         elif target is not None:
             line.target = target
+        line.prepare()
         yield line
 
 
@@ -193,44 +220,49 @@ def walk(chain: Walkable, packet: Packet, world: Surroundings) -> str:
     world.last is the line that decided.  Raises Unknown where a target's
     effect is not known.
     """
-    stack: list[tuple[Walkable, Iterator[Line]]] = []
+    stack: list[tuple[Walkable, Iterator[Any]]] = []
     here = chain
-    lines = iter(chain.admitted(packet))
+    verdict: str | None
     tracing = packet.traced or world.tracing
     why_not = world.why_not
+    asked = iter(chain.admitted(packet) if why_not is None else chain.everything())
+    length = packet.length
     while True:
-        for line in lines:
-            test = line.test
-            try:
-                if test is not None and not test(packet):
-                    if why_not is not None:
-                        why_not.append((line, -1, packet))
-                    continue
-                failed = -1
-                for place, match in enumerate(line.matches):
-                    world.line, world.place = line, place
-                    answer = match.matches(packet, world)
-                    if not answer and (answer is not None or not world.decide(line, match, packet)):
-                        failed = place
-                        break
-            except HotDrop:
-                world.last = line
-                return DROP
-            if failed >= 0:
+        for line, test, checks in asked:
+            if test is not None and not test(packet):
                 if why_not is not None:
-                    why_not.append((line, failed, packet))
+                    why_not.append((line, -1, packet))
                 continue
+            if checks:
+                failed = False
+                try:
+                    for matches, place, stateful in checks:
+                        if stateful:
+                            world.line, world.place = line, place
+                        answer = matches(packet, world)
+                        if not answer and (
+                            answer is not None or not world.decide(line, line.matches[place], packet)
+                        ):
+                            failed = True
+                            if why_not is not None:
+                                why_not.append((line, place, packet))
+                            break
+                except HotDrop:
+                    world.last = line
+                    return DROP
+                if failed:
+                    continue
             line.packets += 1
-            line.bytes += packet.length
+            line.bytes += length
             if tracing:
                 world.traced(packet, line)
             verdict = line.verdict
             if verdict is None:
                 if line.jump is not None:
                     if not line.goto:
-                        stack.append((here, lines))
+                        stack.append((here, asked))
                     here = line.jump
-                    lines = iter(here.admitted(packet))
+                    asked = iter(here.admitted(packet) if why_not is None else here.everything())
                     break
                 target = line.target
                 if target is None:
@@ -239,29 +271,30 @@ def walk(chain: Walkable, packet: Packet, world: Surroundings) -> str:
                 verdict = target.act(packet, world)
                 if verdict is None:
                     tracing = packet.traced or world.tracing
+                    length = packet.length
                     continue
             if verdict != RETURN:
                 world.last = line
                 return verdict
             if stack:
-                here, lines = stack.pop()
+                here, asked = stack.pop()
             else:
-                here, lines = chain, iter(())
+                here, asked = chain, iter(())
             break
         else:
             end = here.end
             if here is not chain or end.verdict == RETURN:
                 end.packets += 1
-                end.bytes += packet.length
+                end.bytes += length
                 if tracing:
                     world.traced(packet, end)
                 if stack:
-                    here, lines = stack.pop()
+                    here, asked = stack.pop()
                     continue
                 # A goto from the built-in chain: what would come back goes to the policy.
                 end = chain.end
             end.packets += 1
-            end.bytes += packet.length
+            end.bytes += length
             if tracing:
                 world.traced(packet, end)
             world.last = end

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from iptkit.values.packet import DCCP, PORTS, SCTP, TCP, UDP, UDPLITE
+from iptkit.values.packet import DCCP, SCTP, TCP, UDP, UDPLITE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,6 +27,8 @@ Ranges = tuple[tuple[int, int], ...]  # of ports, both ends in them
 # What is asked of a packet: in and out interface, source, destination, protocol, ports.
 Key = tuple[str, str, int, int, int, int, int]
 
+# Protocols with ports, and the bytes their matches want to see.
+_LEAST = {TCP: 20, UDP: 8, UDPLITE: 8, SCTP: 12, DCCP: 12}
 _WITH_PORTS = {"tcp": TCP, "udp": UDP, "udplite": UDPLITE, "sctp": SCTP, "dccp": DCCP}
 # Matches that leave no trace where they fail, and drop nothing: a port may be looked at before them.
 _PURE = frozenset(
@@ -66,7 +68,10 @@ def is_plain(packet: Packet) -> bool:
     Not plain are fragments and cut headers of protocols with ports: there some
     matches drop the packet, which a walk over candidates would not see.
     """
-    return packet.sport >= 0 or (packet.proto not in PORTS and not packet.fragment_offset)
+    least = _LEAST.get(packet.proto)
+    if least is None:
+        return not packet.fragment_offset
+    return packet.sport >= 0 and packet.length - packet.l4 >= least
 
 
 def demands(conditions: Conditions, matches: Iterable[Any]) -> Demands:
@@ -96,6 +101,26 @@ def demands(conditions: Conditions, matches: Iterable[Any]) -> Demands:
         sports,
         dports,
     )
+
+
+def answered(matches: Sequence[Any]) -> frozenset[int]:
+    """The places of matches that have nothing left to say about a packet the index admits."""
+    sports = dports = None
+    out = []
+    for place, match in enumerate(matches):
+        if match.name in _WITH_PORTS or match.name == "multiport":
+            fields = ("sport", "dport") if match.name in _WITH_PORTS else ("sports", "dports")
+            asked = [option.field for option in match.options if match.values[option.index] is not None]
+            first = (fields[0] not in asked or sports is None) and (fields[1] not in asked or dports is None)
+            if first and asked and set(asked) <= set(fields):
+                out.append(place)
+            sports = sports or (fields[0] in asked or None)
+            dports = dports or (fields[1] in asked or None)
+        elif match.name not in _PURE:
+            break
+        elif match.name == "comment":
+            out.append(place)
+    return frozenset(out)
 
 
 def _interface(name: str, inverted: bool) -> tuple[str, bool] | None:

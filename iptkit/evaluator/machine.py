@@ -18,12 +18,13 @@ from iptkit.conntrack.settings import Settings
 from iptkit.conntrack.tcp import set_closing
 from iptkit.conntrack.tracker import Tracker
 from iptkit.evaluator import answers
-from iptkit.evaluator.chains import CompiledTable, Line, compile_ruleset, load_uses, walk
+from iptkit.evaluator.chains import CompiledTable, Line, Walkable, compile_ruleset, load_uses, walk
 from iptkit.evaluator.routing import Routing, scope6
 from iptkit.evaluator.stack import answer as stack_answer
 from iptkit.evaluator.sysctls import Sysctls
 from iptkit.evaluator.topology import LOOPBACK, Route, two_networks
 from iptkit.evaluator.world import Surroundings
+from iptkit.extensions.spec import HOOKS
 from iptkit.extensions.world import ACCEPT, DROP, STOLEN
 from iptkit.values.checksum import ones_sum
 from iptkit.values.packet import (
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from iptkit.ruleset.model import Ruleset
 
 DONT_FRAGMENT = 0x4000
-LEAST_MTU6 = 1280
+LEAST_MTU4, LEAST_MTU6 = 68, 1280
 HELD = "waiting for its other fragments"
 ALL_HOSTS = 0xE0000001  # 224.0.0.1, which every interface listens to
 ALL_NODES6 = (0xFF01 << 112 | 1, 0xFF02 << 112 | 1)
@@ -69,6 +70,23 @@ class Seen(NamedTuple):
 
     packet: Packet
     interface: str
+
+
+class Way(NamedTuple):
+    """Where routing sends a packet that came in.
+
+    kind    "forward", "deliver", "drop", or how it is refused: a key of UNREACHABLE
+    chance  would another packet like it perhaps go elsewhere?
+    """
+
+    kind: str
+    route: Route | None = None
+    why: str = ""
+    chance: bool = False
+
+
+MARTIAN_SOURCE = Way("drop", why="martian source")
+REMEMBERED = 1 << 16  # ways that are kept in mind
 
 
 class Machine(Surroundings):
@@ -109,6 +127,7 @@ class Machine(Surroundings):
         self.egress: list[Seen] = []
         self.tracked: list[Tracked] = []
         self.drops: list[tuple[Packet, str, Line | None]] = []
+        self._ways: dict[tuple[int, int, str], Way] = {}
         self._waiting: list[Packet] = []  # on their way over lo
         self.tables: dict[str, CompiledTable] = {}
         self.load(ruleset)
@@ -116,8 +135,9 @@ class Machine(Surroundings):
     def load(self, ruleset: Ruleset) -> None:
         """Take these rules, as iptables-restore does: what named lists keep stays."""
         self.tables = compile_ruleset(ruleset, all_tables=self.all_tables, indexed=self.indexed)
-        self._hooks = {
-            (name, hook): chain for name, table in self.tables.items() for hook, chain in table.hooks.items()
+        self._chains = {
+            hook: {name: table.hooks[hook] for name, table in self.tables.items() if hook in table.hooks}
+            for hook in HOOKS
         }
         self._lines = {line.key: line for table in self.tables.values() for line in table.lines()}
         load_uses(self.tables.values(), self)
@@ -128,6 +148,7 @@ class Machine(Surroundings):
             self.tracker.settings.set(name, value)
         else:
             self.sysctls.set(name, value)
+            self._ways.clear()
 
     # -- packets come in
 
@@ -183,28 +204,31 @@ class Machine(Surroundings):
 
     def _table(self, name: str, hook: str, packet: Packet) -> bool:
         """Walk a table's chain; False where the packet ends there."""
-        chain = self._hooks.get((name, hook))
+        chain = self._chains[hook].get(name)
         if chain is None:
             return True
-        outer = self.hook, self.table
-        self.hook, self.table = hook, name
-        verdict = walk(chain, packet, self)
-        self.hook, self.table = outer
+        if not chain.lines and chain.end.verdict == ACCEPT and not (self.tracing or packet.traced):
+            # Nothing to walk: what counts is the policy.
+            chain.end.packets += 1
+            chain.end.bytes += packet.length
+            return True
+        verdict = self._walk(chain, name, hook, packet)
         if verdict == ACCEPT:
             return True
         if verdict != STOLEN:
             self._drop(packet, "", self.last)
         return False
 
-    def _walk_nat(self, packet: Packet) -> str:
-        chain = self._hooks.get(("nat", self._nat_hook))
-        if chain is None:
-            return ACCEPT
+    def _walk(self, chain: Walkable, name: str, hook: str, packet: Packet) -> str:
         outer = self.hook, self.table
-        self.hook, self.table = self._nat_hook, "nat"
+        self.hook, self.table = hook, name
         verdict = walk(chain, packet, self)
         self.hook, self.table = outer
         return verdict
+
+    def _walk_nat(self, packet: Packet) -> str:
+        chain = self._chains[self._nat_hook].get("nat")
+        return ACCEPT if chain is None else self._walk(chain, "nat", self._nat_hook, packet)
 
     def _nat(self, kind: str, hook: str, packet: Packet) -> bool:
         if "nat" not in self.tables or packet.connection is None:
@@ -358,40 +382,59 @@ class Machine(Surroundings):
     # -- routing
 
     def _route_in4(self, packet: Packet) -> None:
-        """ip_route_input_slow."""
+        key = packet.src, packet.dst, packet.in_interface
+        way = self._ways.get(key)
+        if way is None:
+            way = self._judge4(packet)
+            if not way.chance:
+                if len(self._ways) >= REMEMBERED:
+                    self._ways.clear()
+                self._ways[key] = way
+        if way.kind == "forward":
+            assert way.route is not None
+            return self._forward4(packet, way.route)
+        if way.kind == "deliver":
+            packet.route = way.route
+            return self._input(packet)
+        if way.kind == "drop":
+            return self._drop(packet, way.why)
+        return self._refuse(packet, way.kind, self.sysctls.forwarding4(packet.in_interface))
+
+    def _judge4(self, packet: Packet) -> Way:
+        """ip_route_input_slow: where a packet goes, by its addresses and the interface it came in by."""
         src, dst, interface = packet.src, packet.dst, packet.in_interface
         broadcast = dst == 0xFFFFFFFF or (not src and not dst)
         if src >> 28 == 14 or src == 0xFFFFFFFF or (src >> 24 == 0 and not broadcast and dst >> 28 != 14):
-            return self._drop(packet, "martian source")
+            return MARTIAN_SOURCE
         localnet = self.sysctls.both4("route_localnet", interface)
         if dst >> 28 == 14:
             if dst == ALL_HOSTS and self._source_fits4(packet):
-                return self._deliver(packet, Route(4, dst, 32, interface, kind="multicast"))
-            return self._drop(packet, "nobody listens to the multicast address")
+                return Way("deliver", Route(4, dst, 32, interface, kind="multicast"))
+            return Way("drop", why="nobody listens to the multicast address")
         if not broadcast and (
             dst >> 24 == 0 or (dst >> 24 == 127 and interface != LOOPBACK and not localnet)
         ):
-            return self._drop(packet, "martian destination")
+            return Way("drop", why="martian destination")
         if src >> 24 == 127 and interface != LOOPBACK and not localnet:
-            return self._drop(packet, "martian source")
+            return MARTIAN_SOURCE
         if broadcast:
             if src and not self._source_fits4(packet):
-                return self._drop(packet, "martian source")
-            return self._deliver(packet, Route(4, dst, 32, interface, kind="broadcast"))
-        route = self._pick(self.routing.lookup(dst))
-        kind = "none" if route is None else route.kind
-        forwarding = self.sysctls.forwarding4(interface)
-        if route is None or kind in UNREACHABLE:
-            return self._refuse(packet, kind, forwarding)
-        if kind in ("broadcast", "local"):
-            if not self._source_fits4(packet) and (src or kind == "local"):
-                return self._drop(packet, "martian source")
-            return self._deliver(packet, route)
-        if not forwarding:
-            return self._drop(packet, "forwarding is off")
+                return MARTIAN_SOURCE
+            return Way("deliver", Route(4, dst, 32, interface, kind="broadcast"))
+        found = self.routing.lookup(dst)
+        route = self._pick(found)
+        chance = found is not None and bool(found.others)
+        if route is None or route.kind in UNREACHABLE:
+            return Way("none" if route is None else route.kind)
+        if route.kind in ("broadcast", "local"):
+            if not self._source_fits4(packet) and (src or route.kind == "local"):
+                return MARTIAN_SOURCE
+            return Way("deliver", route, chance=chance)
+        if not self.sysctls.forwarding4(interface):
+            return Way("drop", why="forwarding is off", chance=chance)
         if not self._source_fits4(packet):
-            return self._drop(packet, "martian source")
-        return self._forward4(packet, route)
+            return Way("drop", why=MARTIAN_SOURCE.why, chance=chance)
+        return Way("forward", route, chance=chance)
 
     def _source_fits4(self, packet: Packet) -> bool:
         """fib_validate_source: is the source no address of ours, and, with rp_filter, where it belongs?"""
@@ -429,10 +472,11 @@ class Machine(Surroundings):
         if packet.ttl <= 1:
             self._drop(packet, "TTL exceeded")
             return self.icmp_error(packet, 11, 0)
-        mtu = self.route_mtu(route) or 0
-        if self._too_big(packet, mtu):
-            self._drop(packet, "too big, and not to be fragmented")
-            return self.icmp_error(packet, 3, 4, mtu)
+        if packet.length > LEAST_MTU4:
+            mtu = self.route_mtu(route) or 0
+            if self._too_big(packet, mtu):
+                self._drop(packet, "too big, and not to be fragmented")
+                return self.icmp_error(packet, 3, 4, mtu)
         packet.set_ttl(packet.ttl - 1)
         packet.out_interface = route.interface
         return self._forward(packet)
@@ -544,7 +588,7 @@ class Machine(Surroundings):
                 answers.leave_sum(packet)
             self._waiting.append(packet)
             return 0
-        mtu = self.route_mtu(packet.route) or 0
+        mtu = self.route_mtu(packet.route) or 0 if packet.length > LEAST_MTU4 or packet.fragment_sizes else 0
         if mtu and must_fragment(packet, mtu):
             pieces = fragments(packet, mtu, local=not packet.in_interface)
             if pieces is None:

@@ -60,6 +60,7 @@ def _fold(total: int) -> int:
 
 
 class PrefixTranslation(Target):
+    readdresses = True
     """Swaps a prefix.  ::/0 is taken as no prefix, and save does not print it."""
 
     revision = 0

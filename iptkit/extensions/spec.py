@@ -364,6 +364,8 @@ class Match(Extension):
 class Target(Extension):
     __slots__ = ()
     kind = "target"
+    # Does it give a packet other addresses or ports, and let it go on in the same table?
+    readdresses: ClassVar[bool] = False
 
     def act(self, packet: Packet, world: World) -> str | None:
         """Do to the packet what the target does, and give its verdict; None goes on to the next rule.
