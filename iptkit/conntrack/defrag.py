@@ -198,7 +198,7 @@ def _header_cut(packet: Packet) -> bool:
     """Is it a first fragment that ends within its upper header?  It goes its way alone (RFC 8200)."""
     if packet.fragment_offset:
         return False
-    return packet.length < packet.l4 + _WHOLE_HEADER.get(packet.proto, 1)
+    return bool(packet.length < packet.l4 + _WHOLE_HEADER.get(packet.proto, 1))
 
 
 def _ecn(seen: int) -> int | None:

@@ -196,10 +196,10 @@ def _new(packet: Packet, found: list[tuple[int, int, int, int]], tag: int) -> As
             if theirs is None:
                 return None
             new.tags[1] = theirs
-        elif kind in (HEARTBEAT, HEARTBEAT_ACK):
+        elif kind == HEARTBEAT:
             new.tags[0] = tag
-        else:
-            new.tags[1] = tag
+        elif kind == SHUTDOWN_ACK:
+            new.tags[1] = tag  # its SHUTDOWN_COMPLETE comes back with the same, section 8.4 (5)
     return new
 
 
