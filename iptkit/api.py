@@ -13,10 +13,12 @@ from iptkit.text.diagnostic import BOTH, Diagnostic, RulesetError, Severity, Spa
 from iptkit.text.source import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from iptkit.diff.model import Difference
     from iptkit.evaluator.scenario import Loaded
+    from iptkit.evaluator.session import Session
+    from iptkit.evaluator.topology import Topology
     from iptkit.kernel.backend import Backend
     from iptkit.kernel.errors import KernelError
     from iptkit.kernel.plan import Plan
@@ -390,3 +392,51 @@ def run_scenario(record: object) -> dict[str, Any]:
     from iptkit.evaluator.scenario import Scenario
 
     return Scenario(record, load_for_packets, save_for_packets).run()
+
+
+def packet_session(
+    ruleset: Ruleset,
+    *,
+    topology: Topology | None = None,
+    sysctls: Mapping[str, int] | None = None,
+    sets: str = "",
+    connections: Iterable[str] = (),
+    now: float = 0.0,
+    why_not: bool = False,
+) -> Session:
+    """A machine with these rules, to send packets through, see iptkit.evaluator.session.
+
+    `topology` is its surroundings (None: a firewall between two networks),
+    `sysctls` what differs from the defaults, `sets` what `ipset save` printed,
+    `connections` the lines of /proc/net/nf_conntrack or `conntrack -L`, `now`
+    its clock in seconds since the epoch.  Raises BadField (an IptkitError)
+    where one of them makes no sense.
+    """
+    from iptkit.conntrack import dump
+    from iptkit.conntrack.settings import Settings
+    from iptkit.evaluator.machine import Machine
+    from iptkit.evaluator.session import Session
+    from iptkit.evaluator.wire import BadField
+
+    settings = Settings({"nf_conntrack_acct": 1})
+    if sets:
+        from iptkit.extensions.sets import read_sets
+
+        loaded = read_sets(sets, now)
+    machine = Machine(ruleset, topology, settings=settings)
+    machine.now = now
+    machine.tracing = True
+    machine.why_not = [] if why_not else None
+    if sets:
+        machine.sets = loaded
+    for name, value in (sysctls or {}).items():
+        try:
+            machine.set_sysctl(name, value)
+        except KeyError:
+            raise BadField("sysctl", f"{name} is none that decides about packets") from None
+    try:
+        for entry in dump.read(connections, now):
+            machine.tracker.insert(entry)
+    except dump.BadLine as bad:
+        raise BadField("conntrack", str(bad)) from None
+    return Session(machine)

@@ -111,6 +111,13 @@ class Nat:
             destroyed(self, entry, now)
             self.expectations.forget(entry)
 
+    def renew_references(self, renewed: dict[int, weakref.ref[Entry]]) -> None:
+        """After a copy of the whole machine: entries known by their old id() are these now."""
+        self._by_source = {
+            key: [renewed[id(entry)] for ref in refs if (entry := ref()) is not None and id(entry) in renewed]
+            for key, refs in self._by_source.items()
+        }
+
     # -- packets
 
     def inet(self, packet: Packet, kind: str, hook: str, now: float, walk: Callable[[Packet], str]) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from iptkit.evaluator.lookup import Index, answered, demands, is_plain, key_of
 from iptkit.extensions.core import Jump, Verdict
 from iptkit.extensions.spec import Extension, Match, Opaque, Target
-from iptkit.extensions.world import ACCEPT, DROP, RETURN, HotDrop, Unknown
+from iptkit.extensions.world import ACCEPT, DROP, RETURN, CountedDrop, HotDrop, Unknown
 from iptkit.ruleset.model import Table
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ def walk(chain: Walkable, packet: Packet, world: Surroundings) -> str:
         for line, test, checks in asked:
             if test is not None and not test(packet):
                 if why_not is not None:
-                    why_not.append((line, -1, packet))
+                    why_not.append((len(world.trace), line.key, failing_condition(line, packet)))
                 continue
             if checks:
                 failed = False
@@ -245,9 +245,16 @@ def walk(chain: Walkable, packet: Packet, world: Surroundings) -> str:
                         ):
                             failed = True
                             if why_not is not None:
-                                why_not.append((line, place, packet))
+                                why_not.append(
+                                    (len(world.trace), line.key, f"-m {line.matches[place].text()}")
+                                )
                             break
-                except HotDrop:
+                except HotDrop as drop:
+                    if isinstance(drop, CountedDrop):
+                        line.packets += 1
+                        line.bytes += length
+                        if tracing:
+                            world.traced(packet, line)
                     world.last = line
                     return DROP
                 if failed:
@@ -301,14 +308,6 @@ def walk(chain: Walkable, packet: Packet, world: Surroundings) -> str:
             return end.verdict or ACCEPT
 
 
-def reason(line: Line, place: int) -> str:
-    """Which words of a rule a packet did not meet: those of a match, or its own conditions."""
-    if place >= 0:
-        return f"-m {line.matches[place].text()}"
-    assert line.rule is not None
-    return line.rule.conditions.save().strip()
-
-
 def failing_condition(line: Line, packet: Packet) -> str:
     """The first of a rule's own conditions that a packet does not meet, in words of the rule."""
     assert line.rule is not None
@@ -326,7 +325,7 @@ def failing_condition(line: Line, packet: Packet) -> str:
         )
         if not alone.matches(packet):
             return alone.save().strip()
-    return reason(line, -1)
+    return conditions.save().strip()
 
 
 def is_known(use: object) -> bool:
@@ -348,6 +347,5 @@ __all__ = (
     "failing_condition",
     "is_known",
     "load_uses",
-    "reason",
     "walk",
 )

@@ -23,7 +23,7 @@ from iptkit.evaluator.routing import Routing, scope6
 from iptkit.evaluator.stack import answer as stack_answer
 from iptkit.evaluator.sysctls import Sysctls
 from iptkit.evaluator.topology import LOOPBACK, Route, two_networks
-from iptkit.evaluator.world import Surroundings
+from iptkit.evaluator.world import Doubt, Surroundings
 from iptkit.extensions.spec import HOOKS
 from iptkit.extensions.world import ACCEPT, DROP, STOLEN
 from iptkit.values.checksum import ones_sum
@@ -37,7 +37,7 @@ from iptkit.values.packet import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from iptkit.evaluator.topology import Topology
     from iptkit.ruleset.model import Ruleset
@@ -127,6 +127,7 @@ class Machine(Surroundings):
         self.egress: list[Seen] = []
         self.tracked: list[Tracked] = []
         self.drops: list[tuple[Packet, str, Line | None]] = []
+        self.last_doubts: list[Doubt] = []  # of the step before, see iptkit.evaluator.session
         self._ways: dict[tuple[int, int, str], Way] = {}
         self._waiting: list[Packet] = []  # on their way over lo
         self.tables: dict[str, CompiledTable] = {}
@@ -736,6 +737,10 @@ class Machine(Surroundings):
         self.tracker.notes.clear()
         if self.why_not is not None:
             self.why_not.clear()
+
+    def lines(self) -> Iterable[Line]:
+        """All rules, policies and implicit returns."""
+        return self._lines.values()
 
     def line_at(self, key: str) -> Line:
         """The rule, policy or end with this key."""

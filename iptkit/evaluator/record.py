@@ -71,10 +71,11 @@ class Recorder:
         self._kinds[id(packet)] = packet, kind  # the packet is held so that its id stays its own
         return kind
 
-    def take(self, *, packets: bool, local: bool = False) -> dict[str, Any]:
-        """What happened since the last time.
+    def brief(self, *, packets: bool = True, local: bool = False) -> dict[str, Any]:
+        """What happened to the packets since the last time: not what it did to counters and connections.
 
-        `packets`: were there any to judge?  `local`: the machine itself sent them.
+        `packets`: were there any to judge?  `local`: the machine itself sent
+        them.  The notes stay; see Machine.forget_notes.
         """
         machine = self.machine
         found: dict[str, Any] = {
@@ -103,6 +104,30 @@ class Recorder:
         found["logs"] = self._logs()
         if machine.tracker.notes:
             found["invalid_reason"] = list(machine.tracker.notes)
+        return found
+
+    def verdict_alone(self, *, local: bool = False) -> dict[str, Any]:
+        """The verdict of the packet just sent, where nothing is traced."""
+        machine = self.machine
+        if any(not each.packet.generated for each in machine.out):
+            return {"verdict": "OUTPUT" if local else "FORWARD"}
+        if any(not each.packet.generated for each in machine.local):
+            return {"verdict": "INPUT"}
+        for packet, why, line in machine.drops:
+            if packet.generated:
+                continue
+            if why == HELD:
+                return {"verdict": "HELD"}
+            if line is not None and line.target_name in ("REJECT", "DROP"):
+                return {"verdict": line.target_name, "dropped_by": line.key}
+        if machine.out or machine.local:
+            return {"verdict": "ROUTER_ERROR"}
+        return {"verdict": "DROP", "dropped_by": "stack"}
+
+    def take(self, *, packets: bool, local: bool = False) -> dict[str, Any]:
+        """All that happened since the last time; the notes begin anew."""
+        machine = self.machine
+        found = self.brief(packets=packets, local=local)
         found["counters"] = self._counters()
         found["ctstat"] = self._statistics()
         entries = sorted(machine.tracker.entries(machine.now), key=sort_key)

@@ -80,7 +80,7 @@ class Surroundings:
     last        the line that decided on the last walk
     tracing     are all packets traced?
     trace, logs what was noted; the caller empties them
-    why_not     where it is a list: each rule that did not match, and at which match
+    why_not     where it is a list: after how many traced lines, which rule, and what of it did not match
     doubts      what was not known, and what was taken for it
     answers     for the doubts to come, the answers to take
     sets        ipsets by name
@@ -104,7 +104,7 @@ class Surroundings:
         self.tracing = False
         self.trace: list[Traced] = []
         self.logs: list[Logged] = []
-        self.why_not: list[tuple[Line, int, Packet]] | None = None
+        self.why_not: list[tuple[int, str, str]] | None = None
         self.doubts: list[Doubt] = []
         self.answers: list[Any] = []
         self.sets: dict[str, Any] = {}

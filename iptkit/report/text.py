@@ -45,15 +45,16 @@ def _finding(name: str, lines: Lines, found: Diagnostic, color: bool) -> Iterato
     start, _ = lines.columns(found.span)
     place = f"{name}:{found.span.line}:{start}:"
     severity = found.severity.word
-    label = f"[{found.code} {found.name}]"
+    # Scripts and the like have faults without a code; there is nothing more to read about these.
+    label = f"[{found.code} {found.name}]" if found.code else ""
     who = ""
     if found.severity is Severity.ERROR and found.backends and set(found.backends) != set(BOTH):
         who = f" ({', '.join(found.backends)} only)"
     if color:
         place = f"{_BOLD}{place}{_OFF}"
         severity = f"{_SEVERITY[found.severity]}{severity}{_OFF}"
-        label = f"{_DIM}{label}{_OFF}"
-    yield f"{place} {severity}: {readable(found.message)}{who} {label}"
+        label = f"{_DIM}{label}{_OFF}" if label else ""
+    yield f"{place} {severity}: {readable(found.message)}{who} {label}".rstrip()
     margin = max(3, len(str(found.span.line)) + 1)
     yield from _excerpt(lines, found.span, margin, _SEVERITY[found.severity] if color else "")
     for span, what in found.related:
