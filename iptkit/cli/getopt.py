@@ -144,7 +144,8 @@ class GetoptCommand(click.Command):
             return
         name = option.name or ""
         if option.is_flag or value is None:
-            ctx.params[name] = option.flag_value
+            # Click notes no value with a flag that is just on or off.
+            ctx.params[name] = True if option.is_bool_flag else option.flag_value
             return
         try:
             ctx.params[name] = option.type.convert(value, option, ctx)
