@@ -36,9 +36,8 @@ _OCTET = "(?:[1-9]?[0-9]|1[0-9][0-9]|2[0-4][0-9]|25[0-5])"
 class Networks:
     """The value of -s and -d: one or more networks, in the order iptables makes rules of them."""
 
-    # One network, spelled as iptables-save does, with no bits outside its mask (those
-    # masks, that is, which end with an octet): surely good, and surely one rule.
-    usual = re.compile(rf"{_OCTET}\.(?:{_OCTET}\.(?:{_OCTET}\.(?:{_OCTET}/32|0/24)|0\.0/16)|0\.0\.0/8)")
+    # One network, with no bits outside its mask (those masks, that is, which end with an octet).
+    _USUAL = re.compile(rf"{_OCTET}\.(?:{_OCTET}\.(?:{_OCTET}\.(?:{_OCTET}/32|0/24)|0\.0/16)|0\.0\.0/8)")
 
     metavar = "address[/mask][,...]"
     words = 1
@@ -49,6 +48,10 @@ class Networks:
             return parse_networks4(text) if context.family == 4 else parse_networks6(text)
         except HostName as error:
             return self._resolved(text, context, error)
+
+    def usual(self, context: Context) -> Callable[[str], object] | None:
+        """As spec.ValueType.usual; such a value also makes one rule and no more."""
+        return self._USUAL.fullmatch if context.family == 4 else None
 
     def _resolved(self, text: str, context: Context, error: HostName) -> tuple[Network, ...]:
         host, family = context.names.host, context.family

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from iptkit.values.numbers import UINT32_MAX, parse_mark_mask, parse_uint
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from iptkit.values.context import Context
+
+
+_USUAL_MARK = re.compile("0x([1-9a-f][0-9a-f]{0,7})/0x([1-9a-f][0-9a-f]{0,7})").fullmatch
+
+
+def _is_usual_mark(text: str) -> bool:
+    """Has it a mask that takes some bits, not all, and no bits outside?"""
+    found = _USUAL_MARK(text)
+    if found is None:
+        return False
+    mark, mask = int(found[1], 16), int(found[2], 16)
+    return mark & mask == mark and mask != UINT32_MAX
 
 
 class UInt:
@@ -39,6 +54,10 @@ class MarkMask:
     def parse(self, text: str, context: Context) -> tuple[int, int]:
         return parse_mark_mask(text)
 
+    def usual(self, context: Context) -> Callable[[str], object]:
+        """As spec.ValueType.usual."""
+        return _is_usual_mark
+
     def show(self, value: tuple[int, int]) -> str:
         mark, mask = value
         return f"{mark:#x}" if mask == UINT32_MAX else f"{mark:#x}/{mask:#x}"
@@ -46,6 +65,9 @@ class MarkMask:
 
 class MarkAndMask(MarkMask):
     """The same, with the mask always printed: as targets save it."""
+
+    def usual(self, context: Context) -> Callable[[str], object]:
+        return _USUAL_MARK
 
     def show(self, value: tuple[int, int]) -> str:
         mark, mask = value

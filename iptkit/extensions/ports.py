@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from iptkit.values.ports import parse_port_range_tcp, parse_port_range_udp, show_port_range
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from iptkit.values.context import Context
 
 PortRange = tuple[int, int]
+
+
+# A port, or two with a colon between them, as iptables-save prints them.
+_USUAL = re.compile("([1-9][0-9]{0,3}|[1-5][0-9]{4})(?::([1-9][0-9]{0,3}|[1-5][0-9]{4}))?").fullmatch
+
+
+def _is_usual(text: str) -> bool:
+    found = _USUAL(text)
+    if found is None:
+        return False
+    low, high = found.groups()
+    return high is None or int(low) < int(high)
 
 
 class TcpPorts:
@@ -25,6 +40,10 @@ class TcpPorts:
     def parse(self, text: str, context: Context) -> PortRange:
         return parse_port_range_tcp(text, self.protocol)
 
+    def usual(self, context: Context) -> Callable[[str], object]:
+        """As spec.ValueType.usual."""
+        return _is_usual
+
     def show(self, value: PortRange) -> str:
         return show_port_range(*value)
 
@@ -38,6 +57,10 @@ class UdpPorts:
 
     def parse(self, text: str, context: Context) -> PortRange:
         return parse_port_range_udp(text)
+
+    def usual(self, context: Context) -> Callable[[str], object]:
+        """As spec.ValueType.usual."""
+        return _is_usual
 
     def show(self, value: PortRange) -> str:
         return show_port_range(*value)

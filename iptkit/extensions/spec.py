@@ -52,6 +52,11 @@ class ValueType(Protocol[T]):
     that takes any text may say `lazy = True`: then a word is read only when
     somebody asks for it.
     A type whose value may be left out says `optional = True`; `parse` gets () then.
+
+    A type of which files have thousands of different values may have a method
+    `usual(context)`.  It gives a function that is true for words that are
+    surely good, saved as they are written, and nothing a lint check of single
+    values speaks about: such words need not be read to know that all is well.
     """
 
     metavar: str
@@ -200,6 +205,8 @@ class Extension:
     plain: ClassVar[bool] = True
     # What it answers or does depends on packets before this one: it asks world.memory().
     stateful: ClassVar[bool] = False
+    # Are uses of one value alike good or bad, whatever the value, so that it is a usual one (see ValueType)?
+    usual_alike: ClassVar[bool] = False
     example: ClassVar[str] = ""
 
     def __init_subclass__(

@@ -90,15 +90,19 @@ class Fault(NamedTuple):
 
 
 class Memo(dict[str, Any]):
-    """Raw word -> value, for one value type: each distinct word is read once."""
+    """Raw word -> value, for one value type: each distinct word is read once.
 
-    __slots__ = ("context", "type", "unseen")
+    `usual` is that of the type, see spec.ValueType.
+    """
+
+    __slots__ = ("context", "type", "unseen", "usual")
 
     def __init__(self, type_: Any, context: Context) -> None:
         super().__init__()
         self.type = type_
         self.context = context
         self.unseen: set[str] = set()  # words that are still to be read, see interpret
+        self.usual: Callable[[str], object] | None = type_.usual(context) if hasattr(type_, "usual") else None
 
     def __missing__(self, raw: str) -> Any:
         value = self[raw] = self.type.parse(unquote(raw) if '"' in raw else raw, self.context)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import gc
 import re
 from collections import deque
-from itertools import filterfalse
+from itertools import filterfalse, islice
 from operator import getitem
 from typing import TYPE_CHECKING, Any
 
@@ -561,21 +561,24 @@ class _Interpreter:
                 unseen = memo.unseen
                 if not unseen or memo.__class__ is not Memo:
                     continue
-                if memo.type is not NETWORKS:
-                    for raw in unseen:
-                        memo[raw]
-                    continue
-                four = self.binder.family == 4
-                for raw in filterfalse(NETWORKS.usual.fullmatch, unseen) if four else unseen:
-                    if len(memo[raw]) != 1:
+                lists = memo.type is NETWORKS
+                for raw in unseen if memo.usual is None else filterfalse(memo.usual, unseen):
+                    value = memo[raw]
+                    if lists and len(value) != 1:
                         raise _NotPlain
             for placed, of in self.uses:
                 segment = placed.segment
+                if len(of) == 1:
+                    only = of[0]
+                    words_left: Iterable[Any] = segment.unseen
+                    if segment.cls.usual_alike and isinstance(only, Memo) and only.usual is not None:
+                        one = islice(filter(only.usual, segment.unseen), 1)
+                        words_left = [*one, *filterfalse(only.usual, segment.unseen)]
+                    for word in words_left:
+                        segment.use(only[word], context)
+                    continue
                 for words in segment.unseen:
-                    if len(of) == 1:
-                        segment.use(of[0][words], context)
-                    else:
-                        segment.use(tuple(map(getitem, of, words)), context)
+                    segment.use(tuple(map(getitem, of, words)), context)
         except ValueError:
             raise _NotPlain from None
         finally:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import gc
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from iptkit.syntax.document import (
     HEAD_OPTIONS,
@@ -41,8 +41,6 @@ from iptkit.syntax.words import (
 from iptkit.text.source import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from iptkit.syntax.document import Line
 
 # A value is a word that begins neither an option nor a negation, does not name
@@ -68,6 +66,7 @@ class Parser:
     def __init__(self) -> None:
         # By what stands between the values of a plain line:
         self._by_key: dict[tuple[str, ...], Shape | None] = {}
+        self._literals: dict[str, _Literal] = {}
         self._heads: dict[tuple[str, ...], Part] = {}
         self._tails: dict[tuple[str, ...], Part | None] = {}
         self._parts: dict[tuple[str | None, ...], Part] = {}
@@ -167,16 +166,18 @@ class Parser:
     def _new_key(self, key: tuple[str, ...]) -> Shape | None:
         """The shape of a plain line's key, or None when such lines are not plain."""
         count = 0
-        if key[0].rstrip(" ") == "-A" and len(key) > 1:
-            count = 1
-            last = len(key) - 1
-            while count < last and _is_of_head(key[count]):
-                count += 1
+        if key[0].rstrip(" ") == "-A":
+            # The last literal has no value behind it, and the first is the -A.
+            for literal in key[:-1]:
+                if literal in _HEAD_LITERALS or not count or (" " in literal[1:] and _is_respaced(literal)):
+                    count += 1
+                else:
+                    break
+        first, rest = key[:count], key[count:]
         try:
-            head = self._heads[key[:count]]
+            head = self._heads[first]
         except KeyError:
-            head = self._heads[key[:count]] = self._part(tuple(_words(key[:count])))
-        rest = key[count:]
+            head = self._heads[first] = self._part(tuple([w for text in first for w in _literal(text).words]))
         try:
             tail = self._tails[rest]
         except KeyError:
@@ -188,14 +189,18 @@ class Parser:
         return found
 
     def _new_tail(self, key: tuple[str, ...]) -> Part | None:
-        if any('"' in literal for literal in key):
-            return None
-        for literal in key[:-1]:
-            before = _BLANKS.split(literal)[-1]
-            # After -j and -g a value may follow: it is the name of a chain, or of a target without options.
-            if before not in ("-j", "-g") and _DECIDES.match(before):
+        words: list[str | None] = []
+        literals = self._literals
+        last = len(key) - 1
+        for at, text in enumerate(key):
+            try:
+                literal = literals[text]
+            except KeyError:
+                literal = literals[text] = _literal(text)
+            if literal.odd or (literal.decides and at != last):
                 return None
-        return self._part(tuple(_words(key))[:-1])
+            words += literal.words
+        return self._part(tuple(words[:-1]))
 
     def _part(self, words: tuple[str | None, ...]) -> Part:
         part = self._parts.get(words)
@@ -243,18 +248,25 @@ class Parser:
 _HEAD_LITERALS = frozenset([f"{bang} {option}" for option in HEAD_OPTIONS for bang in ("", " !")])
 
 
-def _is_of_head(literal: str) -> bool:
-    if literal in _HEAD_LITERALS:
-        return True
-    blanks = literal[-1:] == " " or "  " in literal
-    return blanks and " " + " ".join(filter(None, literal.split(" "))) in _HEAD_LITERALS
+def _is_respaced(literal: str) -> bool:
+    """Is it one of a head, but for the blanks between its words?"""
+    return " " + " ".join(filter(None, literal.split(" "))) in _HEAD_LITERALS
 
 
-def _words(key: tuple[str, ...]) -> Iterator[str | None]:
-    """The words of a key, each of its literals followed by a value."""
-    for literal in key:
-        yield from filter(None, _BLANKS.split(literal))
-        yield None
+class _Literal(NamedTuple):
+    """What stands between two values of a plain line."""
+
+    words: tuple[str | None, ...]  # with None for the value that follows
+    odd: bool  # has a quote in it, so the line is not plain
+    decides: bool  # a value that follows would decide how the line reads
+
+
+def _literal(text: str) -> _Literal:
+    words = tuple([w for w in _BLANKS.split(text) if w])
+    last = words[-1] if words else ""
+    # After -j and -g a value may follow: it is the name of a chain, or of a target without options.
+    decides = last not in ("-j", "-g") and _DECIDES.match(last) is not None
+    return _Literal((*words, None), '"' in text, decides)
 
 
 def _quote(text: str) -> str:

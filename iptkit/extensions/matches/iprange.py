@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.hosts import pack_host, unpack_host
@@ -10,6 +11,8 @@ from iptkit.extensions.spec import Match, Option
 from iptkit.values.addresses import parse_address4_lax, parse_address6, show_address4, show_address6
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from iptkit.extensions.layout import Reading
     from iptkit.extensions.spec import Extension
     from iptkit.extensions.world import World
@@ -17,6 +20,16 @@ if TYPE_CHECKING:
     from iptkit.values.packet import Packet
 
 AddressRange = tuple[int, int]
+
+
+# Two addresses that differ in their last octet.
+_OCTET = "(?:[1-9]?[0-9]|1[0-9][0-9]|2[0-4][0-9]|25[0-5])"
+_USUAL = re.compile(rf"({_OCTET}\.{_OCTET}\.{_OCTET}\.)({_OCTET})-\1({_OCTET})").fullmatch
+
+
+def _is_usual(text: str) -> bool:
+    found = _USUAL(text)
+    return found is not None and int(found[2]) <= int(found[3])
 
 
 class AddressRange4:
@@ -30,6 +43,10 @@ class AddressRange4:
         low, dash, high = text.partition("-")
         first = parse_address4_lax(low)
         return first, parse_address4_lax(high) if dash else first
+
+    def usual(self, context: Context) -> Callable[[str], object]:
+        """As spec.ValueType.usual."""
+        return _is_usual
 
     def show(self, value: AddressRange) -> str:
         return f"{show_address4(value[0])}-{show_address4(value[1])}"

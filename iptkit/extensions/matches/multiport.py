@@ -15,7 +15,7 @@ from iptkit.values.ports import parse_port
 from iptkit.values.wording import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Self
 
     from iptkit.extensions.spec import RuleFacts
@@ -35,6 +35,9 @@ _STRUCT = struct.Struct(f"=BB{SLOTS}H{SLOTS}BB")
 
 
 _PLAIN = re.compile(r"(?:0|[1-9][0-9]{0,4})(?:,(?:0|[1-9][0-9]{0,4}))*")  # numbers, none of them octal
+
+
+_USUAL = re.compile("(?:[1-9][0-9]{0,3}|[1-5][0-9]{4})(?:,(?:[1-9][0-9]{0,3}|[1-5][0-9]{4})){0,14}")
 
 
 class Named(tuple[Item, ...]):
@@ -78,6 +81,10 @@ class PortList:
             )
         return Named(items) if any(isinstance(port, str) for item in items for port in item) else tuple(items)
 
+    def usual(self, context: Context) -> Callable[[str], object]:
+        """As spec.ValueType.usual."""
+        return _USUAL.fullmatch
+
     def show(self, value: tuple[Item, ...]) -> str:
         return ",".join(str(low) if low == high else f"{low}:{high}" for low, high in value)
 
@@ -109,6 +116,7 @@ class Multiport(Match, name="multiport"):
     protocols = tuple(PROTOCOLS)
     revision = 1
     at_least_one = ("sports", "dports", "ports")
+    usual_alike = True
     sports = Option(
         "--sports",
         "--source-ports",
