@@ -40,8 +40,9 @@ if TYPE_CHECKING:
     from iptkit.syntax.document import RuleLine
 
 MOST_RULES = 2_500  # of a chain; of longer ones only rules without a condition are looked at
-MOST_WORK = 1_500_000  # boxes compared, for a whole section
+MOST_WORK = 600_000  # boxes compared, for a whole section
 _MOST_MASKS = 32
+_MOST_TAKEN = 200  # boxes that are taken from what a jump sends on
 _MOST_CALLS = 64  # of one chain, from long chains
 _DESTINATION = ("--dport", "--dports", "--ports")
 _DEEPEST = 60  # chains that call each other; nf_tables takes 15
@@ -310,12 +311,19 @@ class Flow:
             found = self._taken[name] = Taken([self.takes(item) for item in self.items(name)], bits)
         return found
 
-    def left(self, name: str, at: int, region: Region, also: Region = NOTHING) -> Iterator[Box]:
-        """The pieces of a region that no item of a chain before a place takes.  Raises TooMuch."""
+    def left(
+        self, name: str, at: int, region: Region, also: Region = NOTHING, most: int = 0
+    ) -> Iterator[Box]:
+        """The pieces of a region that no item of a chain before a place takes.  Raises TooMuch.
+
+        With `most`, only so many boxes of what is taken are looked at, those that take most.
+        """
         taken = self._taken_in(name)
         for box in region:
             before = taken.concerning(box, at)
             self.work.spend(len(before))
+            if most and len(before) > most:
+                before = sorted(before, key=len)[:most]
             yield from self.remains.pieces(box, [*before, *also])
 
     def _are_left(self, name: str, at: int, region: Region, also: Region = NOTHING) -> bool:
@@ -412,7 +420,7 @@ class Flow:
         hits = self._met(self.inflow(name), item.region)
         out: Region = []
         try:
-            for piece in self.left(name, item.at, hits):
+            for piece in self.left(name, item.at, hits, most=_MOST_TAKEN):
                 out.append(piece)
                 if len(out) > 16:
                     return hits
@@ -438,9 +446,8 @@ class Flow:
     def is_live(self, name: str, item: Item, only: Box | None = None) -> bool:
         """May any packet come to an item and match it, or any of `only` these?  A no is certain."""
         try:
-            hits = self._met(self.inflow(name), item.region)
-            if only is not None:
-                hits = meet([only], hits)
+            region = item.region if only is None else meet([only], item.region)
+            hits = region and self._met(self.inflow(name), region)
             return bool(hits) and self._are_left(name, item.at, hits)
         except TooMuch:
             return True
@@ -452,6 +459,16 @@ class Flow:
             if item is not None:
                 return self.is_live(chain.name, item, only)
             return self.is_long(chain.name) and meets([only], self.asked.region(rule))
+        except TooMuch:
+            return True
+
+    def comes_to(self, chain: Chain, rule: Rule, only: Box) -> bool:
+        """May any of `only` these packets come to a rule that one of them may match?  A no is certain."""
+        try:
+            item = self.item(chain.name, rule)
+            if item is None or not meets([only], item.region):
+                return True
+            return self._are_left(chain.name, item.at, meet([only], self.inflow(chain.name)))
         except TooMuch:
             return True
 

@@ -7,6 +7,8 @@ is everything.  A `Region` is a list of boxes, which may overlap.
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ Dimension = Any  # hashable
 Box = dict[Dimension, Span]
 Region = list[Box]
 
+_LOW = itemgetter(0)
 EMPTY: Span = ()
 EVERYTHING: Region = [{}]
 
@@ -90,15 +93,14 @@ def is_within(a: Span, b: Span) -> bool:
 
 def share(a: Span, b: Span) -> bool:
     """Have two spans a number in common?"""
-    if len(a) == 1 and len(b) == 1:
+    if len(a) > len(b):
+        a, b = b, a
+    if len(b) == 1:
         return a[0][0] <= b[0][1] and b[0][0] <= a[0][1]
-    i = j = 0
-    while i < len(a) and j < len(b):
-        if a[i][1] < b[j][0]:
-            i += 1
-        elif b[j][1] < a[i][0]:
-            j += 1
-        else:
+    for low, high in a:
+        # The last interval that begins at or before `high` is the one to ask.
+        at = bisect_right(b, high, key=_LOW) - 1
+        if at >= 0 and b[at][1] >= low:
             return True
     return False
 
@@ -152,6 +154,26 @@ def box_difference(a: Box, b: Box, domain: Callable[[Dimension], Span]) -> Itera
             rest[dimension] = intersection(mine, span)
 
 
+def merged(region: Region) -> Region:
+    """The same in fewer boxes, where some differ in one dimension alone, one of those with many values."""
+    for dimension in {d for box in region for d in box if isinstance(d, str)}:
+        groups: dict[Any, list[Box]] = {}
+        out = []
+        for box in region:
+            if dimension in box:
+                key = frozenset([item for item in box.items() if item[0] != dimension])
+                groups.setdefault(key, []).append(box)
+            else:
+                out.append(box)
+        for boxes in groups.values():
+            if len(boxes) == 1:
+                out += boxes
+            else:
+                out.append({**boxes[0], dimension: union([box[dimension] for box in boxes])})
+        region = out
+    return region
+
+
 def meet(a: Region, b: Region) -> Region:
     """What is in both."""
     return [both for x in a for y in b if (both := box_intersection(x, y)) is not None]
@@ -162,7 +184,10 @@ def meets(a: Region, b: Region) -> bool:
     return any(not are_disjoint(x, y) for x in a for y in b)
 
 
-FOR_A_QUESTION = 20_000  # comparisons of boxes, beside looking at each once
+FOR_A_QUESTION = 10_000  # comparisons of boxes, beside looking at each once
+
+
+_MANY = 8  # boxes, that it is worth to look for some that can be one
 
 
 class Work:
@@ -194,6 +219,10 @@ class Remains:
         Ask for the first alone, and that is found without looking for all.
         Raises TooMuch.
         """
+        taken = [other for other in taken if not are_disjoint(box, other)]
+        if len(taken) > _MANY:
+            self._work.spend(2 * len(taken))
+            taken = merged(taken)
         stack = [(box, taken)]
         spent = -len(taken)
         while stack:

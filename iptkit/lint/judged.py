@@ -203,39 +203,42 @@ class _After:
         if flow.is_long(name) or depth > 20:
             raise _Otherwise
         back: Region = []
+        taken: Region = []  # by rules that do the same: not taken from `packets` yet
         for item in flow.items(name)[at:]:
+            target = item.target
+            if item is self._item or (target is None and not item.changing):
+                continue
             flow.work.spend(len(packets) * len(item.region) + 1)
             if not meets(packets, item.region):
                 continue
-            target = item.target
-            if item is self._item or item.changing:
-                raise _Otherwise
-            if target is None:
+            same = is_verdict(target) and item.rule.target == self._target
+            if same and id(item) in self._judged:
+                continue  # what is reported itself may go
+            if same and not item.changing:
+                self.by.append(item)
+                if {} in item.region:
+                    return back
+                taken += item.region
                 continue
-            if id(item) in self._judged:
-                # What is reported itself may go, and then it must not matter.
-                if item.rule.target == self._target:
-                    continue
+            hits = self._less(meet(packets, item.region), taken)
+            if not hits:
+                continue
+            if item.changing or id(item) in self._judged:
                 raise _Otherwise
             if isinstance(target, Jump):
-                hits = flow.elsewhere(meet(packets, item.region))
-                returned = self._through(target.chain, 0, hits, depth + 1)
-                packets = self._less(packets, item.region)
+                returned = self._through(target.chain, 0, flow.elsewhere(hits), depth + 1)
+                packets = self._less(packets, taken + item.region)
+                taken = []
                 if target.goto:
                     back += returned
                 else:
                     packets += meet(returned, item.region)
             elif is_return(target):
-                back += meet(packets, item.region)
-                packets = self._less(packets, item.region)
-            elif item.rule.target != self._target:
-                raise _Otherwise
+                back += hits
+                taken += item.region
             else:
-                self.by.append(item)
-                packets = self._less(packets, item.region)
-            if not packets:
-                break
-        return packets + back
+                raise _Otherwise
+        return self._less(packets, taken) + back
 
     def _less(self, packets: Region, taken: Region) -> Region:
         out: Region = []

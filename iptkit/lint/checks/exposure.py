@@ -456,18 +456,23 @@ class NewWithoutSyn(FileCheck, code="IPT309"):
                 continue
             without: Box = {PROTO: one(TCP), STATE: one(NEW), FRAGMENT: one(0)}
             without[FLAGS] = union(one(flags) for flags in range(0x40) if not flags & SYN)
+            gone: set[str] = set()  # chains to whose later rules no such packet comes
             for _, at in sorted(rules):
                 rule, chain, _, _ = section.stated[at]
                 if (
-                    not rule.bound.protocol_inverted
-                    and is_accept(section.target_of(rule))
-                    and rule.line.number not in section.refused
-                    and flow.may_match(chain, rule, without)
+                    rule.bound.protocol_inverted
+                    or chain.name in gone
+                    or not is_accept(section.target_of(rule))
+                    or rule.line.number in section.refused
                 ):
+                    continue
+                if flow.may_match(chain, rule, without):
                     yield self.found(
                         whole(rule.line), "this takes TCP packets of state NEW that are no SYN", "add --syn"
                     )
                     return
+                if not flow.comes_to(chain, rule, without):
+                    gone.add(chain.name)
 
 
 class LoopbackSpoofAccept(SectionCheck, code="IPT315"):
