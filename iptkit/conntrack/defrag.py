@@ -265,14 +265,19 @@ def _rebuilt(first: Packet, header: bytearray, pieces: list[bytes]) -> Packet | 
 # -- and out again
 
 
+def largest_fragment(packet: Packet) -> int:
+    """The whole length of the largest fragment a packet came in; 0 where it came in one piece."""
+    sizes = packet.fragment_sizes
+    if not sizes:
+        return 0
+    return max(sizes) + (packet.l4 if packet.family == 4 else 8 + _unfragmentable(packet)[0])
+
+
 def must_fragment(packet: Packet, mtu: int) -> bool:
     """Does the packet leave in fragments, or not at all?"""
     if packet.family == 4:
         return packet.length > mtu or bool(packet.fragment_sizes)
-    sizes = packet.fragment_sizes
-    return packet.length > mtu or (
-        bool(sizes) and packet.length > max(sizes) + 8 + _unfragmentable(packet)[0]
-    )
+    return packet.length > mtu or 0 < largest_fragment(packet) < packet.length
 
 
 def fragments(packet: Packet, mtu: int, *, local: bool = False) -> list[Packet] | None:
@@ -305,7 +310,7 @@ def _fits(packet: Packet, header: int, room: int) -> bool:
 def _cut4(packet: Packet, mtu: int) -> list[Packet] | None:
     header = packet.l4
     sizes = packet.fragment_sizes
-    largest = max(sizes) + header if sizes else 0
+    largest = largest_fragment(packet)
     keep_df = False
     if packet.dont_fragment:
         if not largest or largest > mtu:
@@ -374,7 +379,7 @@ def _cut6(packet: Packet, mtu: int, local: bool) -> list[Packet] | None:
     header, number = _unfragmentable(packet)
     sizes = packet.fragment_sizes
     if sizes:
-        largest = max(sizes) + 8 + header
+        largest = largest_fragment(packet)
         if largest > mtu:
             return None
         room = max(largest, MIN_MTU6)

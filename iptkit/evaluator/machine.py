@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, NamedTuple
 
-from iptkit.conntrack.defrag import Defragmenter, fragments, must_fragment
+from iptkit.conntrack.defrag import Defragmenter, fragments, largest_fragment, must_fragment
 from iptkit.conntrack.nat import Nat
 from iptkit.conntrack.settings import Settings
 from iptkit.conntrack.tcp import set_closing
@@ -486,7 +486,7 @@ class Machine(Surroundings):
         if packet.length <= mtu:
             return False
         if packet.fragment_sizes:
-            return max(packet.fragment_sizes) > mtu and (packet.dont_fragment or packet.family == 6)
+            return largest_fragment(packet) > mtu and (packet.dont_fragment or packet.family == 6)
         return packet.dont_fragment or packet.family == 6
 
     def _route_in6(self, packet: Packet) -> None:
