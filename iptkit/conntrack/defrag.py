@@ -277,7 +277,7 @@ def must_fragment(packet: Packet, mtu: int) -> bool:
     """Does the packet leave in fragments, or not at all?"""
     if packet.family == 4:
         return packet.length > mtu or bool(packet.fragment_sizes)
-    return packet.length > mtu or 0 < largest_fragment(packet) < packet.length
+    return bool(packet.length > mtu or 0 < largest_fragment(packet) < packet.length)
 
 
 def fragments(packet: Packet, mtu: int, *, local: bool = False) -> list[Packet] | None:
