@@ -34,6 +34,10 @@ class HotDrop(Exception):  # the kernel's own word: par->hotdrop
     """The packet is so malformed that a match drops it."""
 
 
+class CountedDrop(HotDrop):
+    """The same, and the rule counts the packet: a `!` has made a match of it."""
+
+
 class Unknown(Exception):
     """What becomes of the packet hangs on something nobody knows; the message says on what."""
 
