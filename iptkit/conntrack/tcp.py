@@ -123,6 +123,7 @@ SEEN = (10, 16)  # where each direction's window begins
 END, MAXEND, MAXWIN, MAXACK, SCALE, FLAGS = range(6)
 _FRESH = array("I", bytes(4 * 22))
 
+TICKS = 250  # a second, CONFIG_HZ of most kernels; a message tells a timeout in them
 MAX_ACK_WINDOW = 66000  # MAXACKWINCONST
 _SIGN = 0x80000000
 _MASK = 0xFFFFFFFF
@@ -384,7 +385,7 @@ def _closing_out_of_window(
             tracker.note(
                 packet,
                 f"packet (index {index}, dir {direction}) response for index {state[LAST_INDEX]} "
-                f"lower timeout to {timeout * 1000}",
+                f"lower timeout to {timeout * TICKS}",
                 entry,
             )
             entry.deadline = now + timeout
@@ -581,7 +582,7 @@ def _reset(
         new = old  # not exactly the number that is awaited: a challenge ACK may follow
     answers = ack == state[LAST_END]
     if answers and (
-        (status & SEEN_REPLY and state[LAST_INDEX] == SYN_SET)
+        (status & SEEN_REPLY and state[LAST_INDEX] == SYN_SET and state[LAST_DIR] != direction)
         or (not status & ASSURED and state[LAST_INDEX] == ACK_SET)
     ):
         return True, new, True  # it answers a SYN or ACK that was let through
