@@ -288,6 +288,11 @@ class Expectations:
             for expectation in [each for each in self if each.deadline <= now]:
                 self.remove(expectation)
 
+    def postpone(self, seconds: float) -> None:
+        """Let all of them live so much longer: time passed that is none to them."""
+        for expectation in self:
+            expectation.deadline += seconds
+
     def _bury(self, living: Entry | None = None) -> None:
         """Forget what was announced by first packets that were dropped then: their connections never were.
 

@@ -105,6 +105,10 @@ class Nat:
         return self.expectations.claim(tuple_, zones[0] or zones[1], now)
 
     def _destroyed(self, entry: Entry, now: float) -> None:
+        if entry.original.proto == GRE and entry.master is not None:
+            from iptkit.conntrack.helpers.pptp import forget_keys  # helpers are rare
+
+            forget_keys(self, entry.master)
         if entry.helper:
             from iptkit.conntrack.helpers import destroyed  # helpers are rare
 

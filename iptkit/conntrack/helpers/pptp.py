@@ -222,6 +222,11 @@ def _add_key(nat: Nat, control: Control, direction: int, tuple_: Tuple) -> bool:
     return True
 
 
+def forget_keys(nat: Nat, master: Entry) -> None:
+    """A call is over: its keys are not known any more (destroy_gre_conntrack)."""
+    _forget_keys(nat, _control(master))
+
+
 def _forget_keys(nat: Nat, control: Control) -> None:
     for bare, source in control.keys.values():
         if nat.tracker.keymap.get(bare) == source:
