@@ -34,14 +34,21 @@ def named_types(text: str) -> dict[str, TypeCodes]:
 
 
 class IcmpType:
-    """`name`, `type`, `type/code` or `type/low:high`; `any_type` is the type that stands for all."""
+    """`name`, `type`, `type/code` or `type/low:high`.
+
+    any_type  the type that stands for all
+    newer     names that came with a later iptables, to tell who writes one what to write for 1.8.9
+    """
 
     metavar = "type[/code]"
     words = 1
     code = "IPT129"
 
-    def __init__(self, names: dict[str, TypeCodes], any_type: int = -1) -> None:
+    def __init__(
+        self, names: dict[str, TypeCodes], any_type: int = -1, newer: dict[str, TypeCodes] | None = None
+    ) -> None:
         self.names = names
+        self.newer = newer or {}
         self.any_type = any_type
 
     def parse(self, text: str, context: Context) -> TypeCodes:
@@ -58,9 +65,13 @@ class IcmpType:
             if kind != last:
                 raise ValueError(text)
         except ValueError:
+            newer = self.newer.get(lowered)
+            hint = did_you_mean(text, self.names)
+            if newer is not None:
+                hint = f"write {newer[0]}: iptables has that name from 1.8.10 on"
             raise BadValue(
                 f"must be the name of an ICMP type, TYPE or TYPE/CODE, each from 0 to 255, not {quote(text)}",
-                hint=did_you_mean(text, self.names),
+                hint=hint,
             ) from None
         return kind, low, high
 

@@ -76,6 +76,12 @@ def test_what_was_meant(rule: str, underlined: str, said: str) -> None:
     assert said in f"{found.message}; {found.hint}"
 
 
+def test_names_of_a_later_iptables_are_known_as_such() -> None:
+    text = "*filter\n-A INPUT -p icmpv6 --icmpv6-type mld-listener-report\nCOMMIT\n"
+    found = api.interpret(api.parse(text), 6, binder=BINDERS[6]).diagnostics[0]
+    assert found.hint == "write 131: iptables has that name from 1.8.10 on"
+
+
 def under(text: str, found: Diagnostic) -> str:
     """The words that a diagnostic underlines."""
     return text.split("\n")[found.span.line - 1][found.span.start : found.span.end]

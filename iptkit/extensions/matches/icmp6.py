@@ -26,6 +26,10 @@ neighbour-solicitation=135 neighbor-solicitation=135
 neighbour-advertisement=136 neighbor-advertisement=136
 redirect=137
 """
+# Names of iptables 1.8.10
+_NEWER = """
+mld-listener-query=130 mld-listener-report=131 mld-listener-done=132 mld-listener-reduction=132
+"""
 
 
 class Icmp6(Match, name="icmp6", families=(6,), aliases=("icmpv6", "ipv6-icmp")):
@@ -40,7 +44,11 @@ class Icmp6(Match, name="icmp6", families=(6,), aliases=("icmpv6", "ipv6-icmp"))
     protocols = (58,)
     revision = 0
     icmpv6_type = Option(
-        "--icmpv6-type", type=IcmpType(named_types(_TYPES)), invert=True, required=True, doc="type and code"
+        "--icmpv6-type",
+        type=IcmpType(named_types(_TYPES), newer=named_types(_NEWER)),
+        invert=True,
+        required=True,
+        doc="type and code",
     )
     # struct ip6t_icmp, linux/netfilter_ipv6/ip6_tables.h
     layout = Layout(TypeAndCodes("icmpv6_type"), Bits("B", inverted={1: "icmpv6_type"}))
