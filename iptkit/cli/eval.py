@@ -255,9 +255,8 @@ def _run_flow(session: Session, source: Source, family: Family, known: dict[str,
                 }
             )
         elif step.packet is not None:
-            _print([f"{session.now - session.start:<8.10g} {step.text}", *teller.outcomes(found)])
+            _print([f"{round(session.now - session.start, 6):<8.12g} {step.text}", *teller.outcomes(found)])
         report_diagnostics(source, missed, output.color)
-        session.wait_until(session.now + 1 / 512)
     return Exit.FOUND if unmet else Exit.OK
 
 

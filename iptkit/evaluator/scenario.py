@@ -18,7 +18,7 @@ from iptkit.evaluator.machine import Machine, read_packet
 from iptkit.evaluator.record import Recorder, short_record
 from iptkit.evaluator.topology import two_networks
 from iptkit.evaluator.wire import BadField, Fields, build, describe, suggestion
-from iptkit.extensions.world import Owner
+from iptkit.extensions.world import Owner, Unknown
 from iptkit.values.checksum import checksum
 
 if TYPE_CHECKING:
@@ -200,6 +200,8 @@ class Scenario:
         self.recorder.expect([])
         if "advance" in given:
             machine.now += given["advance"]
+            if given.get("virtual"):  # time for connections alone
+                machine.translator.expectations.postpone(given["advance"])
             machine.tracker.expire(machine.now)
         if "sysctl" in given:
             self._set_sysctls(machine, Fields(given["sysctl"], step.at("sysctl")))
@@ -210,9 +212,19 @@ class Scenario:
             record["cmd"] = {"rc": status, "stderr": message}
         if "rules" in given:
             self._reload(step, record)
+        unknown = ""
         if "packet" in given:
-            self._inject(place, step, record)
+            try:
+                self._inject(place, step, record)
+            except Unknown as raised:
+                unknown = str(raised)
+        doubts = [each.question for each in machine.doubts]
         record.update(self.recorder.take(packets="packet" in given, local=given.get("from") == "firewall"))
+        if unknown:
+            record["verdict"], record["unknown"] = "UNKNOWN", unknown
+            record.pop("dropped_by", None)
+        if doubts:
+            record["doubts"] = doubts
         if "prefill" in self.fields.given:
             record["conntrack"] = [short_record(each) for each in record["conntrack"]]
             record["ctstat"].pop("early_drop", None)  # how many go is chance
@@ -262,6 +274,9 @@ class Scenario:
             return "EINVAL"
         packet.mark = given.number("mark", 0)
         packet.owner = Owner(0, 0, ())
+        route = self.machine.routing.lookup(packet.dst)
+        if route is not None and route.kind == "broadcast":
+            return "EACCES"  # the socket has no SO_BROADCAST (raw_sendmsg)
         code = self.machine.send_out(packet)
         return "OK" if code == 0 else errno.errorcode.get(code, str(code))
 
