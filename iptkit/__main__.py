@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from iptkit.cli.main import program
+from iptkit.cli.start import program
 
 program()

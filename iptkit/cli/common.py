@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import enum
 import os
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from iptkit.text.source import Source
+from iptkit.cli.files import Exit, fail, read_source, want_color
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -17,17 +16,10 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from iptkit.text.diagnostic import Diagnostic
+    from iptkit.text.source import Source
     from iptkit.values.context import Family
 
 F = TypeVar("F", bound="Callable[..., Any]")
-
-
-class Exit(enum.IntEnum):
-    """Exit status of every command but `restore` and `save`, which keep the real tools'."""
-
-    OK = 0
-    FOUND = 1
-    FAILED = 2
 
 
 def family_options(command: F) -> F:
@@ -60,17 +52,6 @@ def complete_file(ctx: click.Context, parameter: click.Parameter, incomplete: st
     return [CompletionItem(incomplete, type="file")]
 
 
-def read_source(path: str, status: int = Exit.FAILED) -> Source:
-    """The text of a file, `-` for standard input.  Ends the command with `status` if it cannot be read."""
-    try:
-        if path == "-":
-            return Source.of(sys.stdin.buffer.read(), "<stdin>")
-        with open(path, "rb") as file:
-            return Source.of(file.read(), path)
-    except OSError as error:
-        fail(f"cannot read {path}: {error.strerror or error}", status)
-
-
 def write_text(text: str) -> None:
     """Latin-1-held text to standard output, as the bytes it is."""
     out = sys.stdout.buffer
@@ -90,13 +71,6 @@ def color_option(command: F) -> F:
         default="auto",
         help="colour the output: auto colours a terminal, unless NO_COLOR is set",
     )(command)
-
-
-def want_color(color: str, stream: Any = None) -> bool:
-    """Does --color ask for colour on this stream (standard output if None)?"""
-    if color != "auto":
-        return color == "always"
-    return not os.environ.get("NO_COLOR") and (stream or sys.stdout).isatty()
 
 
 def report_diagnostics(source: Source, diagnostics: Iterable[Diagnostic], color: str = "auto") -> None:
@@ -136,11 +110,21 @@ def write_atomically(path: str, data: bytes) -> None:
         fail(f"cannot write {path}: {error.strerror or error}")
 
 
-def fail(message: str, status: int = Exit.FAILED) -> NoReturn:
-    """Say why and end the command."""
-    click.echo(f"iptkit: {message}", err=True)
-    sys.exit(status)
-
-
 def family_of(value: int) -> Family:
     return 6 if value == 6 else 4
+
+
+__all__ = [
+    "Exit",
+    "color_option",
+    "complete_file",
+    "fail",
+    "family_of",
+    "family_options",
+    "read_source",
+    "report_diagnostics",
+    "waiting_options",
+    "want_color",
+    "write_atomically",
+    "write_text",
+]

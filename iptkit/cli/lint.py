@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import sys
-from typing import TYPE_CHECKING
 
 import click
 
-from iptkit import api
-from iptkit.cli.common import (
-    Exit,
-    color_option,
-    complete_file,
-    fail,
-    family_of,
-    family_options,
-    read_source,
-    want_color,
-)
-from iptkit.ruleset.binding import Binder
-from iptkit.text.diagnostic import BOTH, IptkitError
-
-if TYPE_CHECKING:
-    from iptkit.text.diagnostic import Diagnostic
-    from iptkit.text.source import Source
-    from iptkit.values.context import Family
+from iptkit.cli.common import color_option, complete_file, family_of, family_options
+from iptkit.cli.linting import lint
+from iptkit.text.diagnostic import BOTH
 
 FORMATS = ("text", "json")
 
@@ -72,66 +55,19 @@ def command(
 
     Exit status: 0 no findings, 1 findings, 2 a file could not be read.
     """
-    gc.disable()  # what lint makes lives until it ends; looking for cycles meanwhile is work for nothing
-    backends = BOTH if backend == "any" else (backend,)
-    binder = Binder(family_of(family))
-    checked: list[tuple[Source, list[Diagnostic]]] = []
-    status = Exit.OK
-    for path in files or ("-",):
-        source = read_source(path)
-        document = api.parse_source(source)
-        try:
-            found = api.lint(
-                document,
-                binder,
-                noflush=noflush,
-                backends=backends,
-                select=_words(select),
-                ignore=_words(ignore),
-            )
-        except IptkitError as error:
-            fail(str(error))
-        if found and not exit_zero:
-            status = Exit.FOUND
-        if format_ == "text":
-            _print(_as_text(source, found, want_color(color)))
-        else:
-            checked.append((source, found))
-    if format_ == "json":
-        _print(_as_json(checked))
-    gc.enable()
+    status = lint(
+        files,
+        family=family_of(family),
+        select=_words(select),
+        ignore=_words(ignore),
+        noflush=noflush,
+        backends=BOTH if backend == "any" else (backend,),
+        format_=format_,
+        exit_zero=exit_zero,
+        color=color,
+    )
     sys.exit(status)
 
 
 def _words(given: tuple[str, ...]) -> list[str]:
     return [word.strip() for each in given for word in each.split(",")]
-
-
-def _as_text(source: Source, found: list[Diagnostic], color: bool) -> str:
-    if not found:
-        return ""
-    from iptkit.report.text import render_text
-
-    return render_text(source, found, color)
-
-
-def _as_json(checked: list[tuple[Source, list[Diagnostic]]]) -> str:
-    import json
-
-    from iptkit.report.json import document
-
-    return json.dumps(document(checked), ensure_ascii=False, indent=1) + "\n"
-
-
-def _print(text: str) -> None:
-    try:
-        sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
-        sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        import os
-
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def other_family(family: Family) -> Family:
-    return 6 if family == 4 else 4
