@@ -43,7 +43,7 @@ def options_match(
         raise HotDrop
     left = (data[at + 1] + 1) * 8
     if len(data) - at < left:
-        return False
+        raise HotDrop
     result = length is None or (left == length) is not inverted
     if wanted is None:
         return result

@@ -19,9 +19,19 @@ def header_at(packet: Packet, kind: int) -> int:
     for header in packet.headers:
         if header.type == kind:
             return header.at
-    if packet.proto in EXTENSIONS6 and packet.proto != NO_NEXT and not packet.fragment_offset:
+    unread = packet.proto in EXTENSIONS6 and packet.proto != NO_NEXT and not packet.fragment_offset
+    if unread:
         raise HotDrop
     return -1
 
 
-__all__ = ["header_at"]
+def transport_at(packet: Packet) -> int:
+    """Where the kernel takes the upper layer to begin (par->thoff).
+
+    For later fragments of IPv6 that is the beginning of the packet: ip6_packet_match() sets it only
+    where ipv6_find_hdr() does.
+    """
+    return 0 if packet.family == 6 and packet.fragment_offset else packet.l4
+
+
+__all__ = ["header_at", "transport_at"]

@@ -183,11 +183,12 @@ class Packet:
         at = 40
         headers = []
         while proto in EXTENSIONS6 and proto != NO_NEXT:
-            if len(data) < at + 8:
+            if len(data) < at + (4 if proto == FRAGMENT else 2):
                 break
             headers.append(Header(proto, at))
             if proto == FRAGMENT:
-                word, self.ip_id = struct.unpack_from("!HI", data, at + 2)
+                word = data[at + 2] << 8 | data[at + 3]
+                self.ip_id = int.from_bytes(data[at + 4 : at + 8], "big")
                 self.fragment_offset = word & 0xFFF8
                 self.more_fragments = bool(word & 1)
                 proto, at = data[at], at + 8

@@ -88,11 +88,13 @@ class Ah6(Ranged, name="ah", families=(6,)):
         data = packet.data
         if len(data) < at + 12:
             raise HotDrop
+        length = (data[at + 1] + 2) * 4
+        if len(data) - at < length:
+            raise HotDrop
         low, high = self.ahspi or self.whole["ahspi"]
         spi = int.from_bytes(data[at + 4 : at + 8], "big")
         if (low <= spi <= high) is self.is_inverted("ahspi"):
             return False
-        length = (data[at + 1] + 2) * 4
         if self.ahlen and (length == self.ahlen) is self.is_inverted("ahlen"):
             return False
         return not (self.ahres and (data[at + 2] or data[at + 3]))

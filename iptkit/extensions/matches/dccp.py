@@ -8,7 +8,7 @@ from iptkit.extensions.layout import Bits, Layout, Number, Pad, Pair
 from iptkit.extensions.numbers import UInt
 from iptkit.extensions.ports import UdpPorts
 from iptkit.extensions.spec import Match, Option
-from iptkit.extensions.world import HotDrop
+from iptkit.extensions.world import CountedDrop, HotDrop
 from iptkit.values.faults import BadValue
 from iptkit.values.numbers import UINT8_MAX
 from iptkit.values.wording import choices, quote
@@ -123,7 +123,11 @@ class Dccp(Match, name="dccp"):
         ):
             return False
         if self.dccp_option is not None:
-            return _has_option(packet, self.dccp_option) is not self.is_inverted("dccp_option")
+            inverted = self.is_inverted("dccp_option")
+            try:
+                return _has_option(packet, self.dccp_option) is not inverted
+            except HotDrop:
+                raise (CountedDrop if inverted else HotDrop) from None
         return True
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any
 
+from iptkit.extensions.headers6 import transport_at
 from iptkit.extensions.numbers import UInt
 from iptkit.extensions.spec import Flag, Match, Option, Problem
 from iptkit.values.faults import BadValue
@@ -71,7 +72,7 @@ class Ecn(Match, name="ecn"):
             return False
         if self.ecn_tcp_ece is None and self.ecn_tcp_cwr is None:
             return True
-        data, at = packet.data, packet.l4
+        data, at = packet.data, transport_at(packet)
         if len(data) < at + 20:
             return False
         for field, bit in (("ecn_tcp_ece", ECE), ("ecn_tcp_cwr", CWR)):

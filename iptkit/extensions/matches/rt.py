@@ -123,7 +123,7 @@ class Rt(Ranged, name="rt", families=(6,)):
             raise HotDrop
         length = (data[at + 1] + 1) * 8
         if len(data) - at < length:
-            return False
+            raise HotDrop
         low, high = self.rt_segsleft or self.whole["rt_segsleft"]
         if (low <= data[at + 3] <= high) is self.is_inverted("rt_segsleft"):
             return False

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from iptkit.extensions.ports import TcpPorts
 from iptkit.extensions.spec import Match, Option
-from iptkit.extensions.world import HotDrop
+from iptkit.extensions.world import CountedDrop, HotDrop
 from iptkit.values.faults import BadValue
 from iptkit.values.wording import choices, quote
 
@@ -229,7 +229,11 @@ class Sctp(Match, name="sctp"):
                 return False
         if self.chunk_types is None:
             return True
-        return _chunks_match(packet, self.chunk_types) is not self.is_inverted("chunk_types")
+        inverted = self.is_inverted("chunk_types")
+        try:
+            return _chunks_match(packet, self.chunk_types) is not inverted
+        except HotDrop:
+            raise (CountedDrop if inverted else HotDrop) from None
 
 
 EXTENSIONS: tuple[Any, ...] = (Sctp,)

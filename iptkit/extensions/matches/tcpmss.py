@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from iptkit.extensions.headers6 import transport_at
 from iptkit.extensions.layout import Bits, Layout, Pad, Pair
 from iptkit.extensions.ranges import NumberRange
 from iptkit.extensions.spec import Match, Option
@@ -53,7 +54,7 @@ class Tcpmss(Match, name="tcpmss"):
 
     def matches(self, packet: Packet, world: World) -> bool | None:
         # tcpmss_mt, net/netfilter/xt_tcpmss.c
-        data, at = packet.data, packet.l4
+        data, at = packet.data, transport_at(packet)
         end = at + (data[at + 12] >> 4) * 4 if len(data) >= at + 20 else 0
         at += 20
         if end < at or len(data) < end:
