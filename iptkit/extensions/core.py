@@ -181,7 +181,7 @@ def _protocol_test(family: Family, protocol: int, inverted: bool) -> Callable[[P
 
     def same(packet: Packet) -> bool:
         found = packet.proto
-        if found in UNFINISHED6 or packet.l4 > len(packet.data):
+        if found in UNFINISHED6:
             raise HotDrop
         return (found == protocol) is not inverted
 
@@ -247,7 +247,7 @@ class Conditions(NamedTuple):
         ):
             return False
         if self.protocol:
-            if self.family == 6 and (packet.proto in UNFINISHED6 or packet.l4 > len(packet.data)):
+            if self.family == 6 and packet.proto in UNFINISHED6:
                 raise HotDrop
             if (packet.proto == self.protocol) is self.protocol_inverted:
                 return False
