@@ -307,6 +307,15 @@ def _fits(packet: Packet, header: int, room: int) -> bool:
     )
 
 
+def _cuts(length: int, room: int) -> list[int]:
+    """All but the last are whole multiples of eight (ip_frag_next)."""
+    cuts = []
+    while length > room:
+        cuts.append(room & ~7)
+        length -= room & ~7
+    return [*cuts, length]
+
+
 def _cut4(packet: Packet, mtu: int) -> list[Packet] | None:
     header = packet.l4
     sizes = packet.fragment_sizes
@@ -322,10 +331,7 @@ def _cut4(packet: Packet, mtu: int) -> list[Packet] | None:
         keep_df = False  # the kernel's short cut forgets it
         cuts = list(sizes)
     else:
-        room &= ~7
-        cuts = [room] * (len(body) // room)
-        if len(body) % room:
-            cuts.append(len(body) % room)
+        cuts = _cuts(len(body), room)
     out = []
     offset = 0
     for size in cuts:
@@ -392,10 +398,7 @@ def _cut6(packet: Packet, mtu: int, local: bool) -> list[Packet] | None:
     if _fits(packet, header, room):
         cuts = list(sizes)
     else:
-        room &= ~7
-        cuts = [room] * (len(body) // room)
-        if len(body) % room:
-            cuts.append(len(body) % room)
+        cuts = _cuts(len(body), room)
     out = []
     offset = 0
     following = packet.data[number]
