@@ -395,10 +395,7 @@ def _cut6(packet: Packet, mtu: int, local: bool) -> list[Packet] | None:
         return None
     room -= header + 8
     body = packet.data[header : packet.length]
-    if _fits(packet, header, room):
-        cuts = list(sizes)
-    else:
-        cuts = _cuts(len(body), room)
+    cuts = list(sizes) if _fits(packet, header, room) else _cuts(len(body), room)
     out = []
     offset = 0
     following = packet.data[number]
