@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 import iptkit.extensions.matches
 import iptkit.extensions.targets
 from iptkit import api
+from iptkit.extensions.manual import manual
 from iptkit.extensions.registry import MATCHES, TARGETS, find_match, find_target
 from iptkit.extensions.spec import HOOKS, TABLES, Extension, Match, Target
 
@@ -38,6 +41,14 @@ def classes() -> list[tuple[str, type[Extension]]]:
             module = importlib.import_module(f"iptkit.extensions.{package}.{info.name}")
             found += [(f"{package}.{info.name}", cls) for cls in module.EXTENSIONS]
     return found
+
+
+@functools.cache
+def pages() -> dict[str, str]:
+    """The sections of iptkit-extensions(7), by their heads."""
+    text = (Path(__file__).parents[2] / "man" / "iptkit-extensions.7").read_text(encoding="ascii")
+    _, *sections = text.split("\n.Ss ")
+    return {head: page for head, _, page in (section.partition("\n") for section in sections)}
 
 
 CLASSES = classes()
@@ -115,6 +126,27 @@ def test_manual(module: str, cls: type[Extension]) -> None:
     text = cls.__dict__.get("__doc__") or ""
     assert text.strip(), "the docstring is the manual, and there is none"
     assert text.strip().split("\n")[0].endswith((".", ",", ":")), "the first line is a sentence"
+
+
+@every_class
+def test_what_the_manual_shows(module: str, cls: type[Extension]) -> None:
+    """Its synopsis has every option, each option a line, and where it may stand is said in full."""
+    shown = manual(cls)
+    assert shown.summary
+    assert shown.synopsis[0] == f"{'-m' if cls.kind == 'match' else '-j'} {cls.name}"
+    synopsis = " ".join(shown.synopsis[1:])
+    for option in shown.options:
+        assert option.written() in synopsis
+        assert option.doc
+    places = dict(shown.places())
+    assert places.keys() >= {"families", "tables", "hooks", "protocols"}
+    assert all(places.values()), places
+    assert shown.example
+    page = pages().get(f"{cls.name} (IPv{cls.families[0]})") or pages()[cls.name]
+    assert f"{cls.name}\\fR" in page.replace("\\-", "-"), "no synopsis"
+    assert "\nFamilies: " in page, "where it may stand is not said"
+    assert "\nExample:\n" in page
+    assert page.count("\n.It ") >= len(cls.options)
 
 
 @every_class
