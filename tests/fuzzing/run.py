@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .dice import Dice
 from .differential import Comparison, Count, Difference, make_sets, shrunk
-from .rules import make
+from .rules import make, matches, targets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,10 +71,11 @@ def run(
     families: Sequence[Family] = (4, 6),
     *,
     only: str = "",
+    each: bool = False,
     small: bool = True,
     show: int = 20,
 ) -> Result:
-    """Compare `count` rules, in the network namespace of the caller."""
+    """Compare `count` rules, or with `each` as many of every extension, in the caller's network namespace."""
     make_sets()
     total = Count()
     found: list[Difference] = []
@@ -83,7 +84,8 @@ def run(
     for family in families:
         dice = Dice.of_seed(seed * 10 + family)
         comparison = Comparison(family)
-        rules = [make(dice, family, only) for _ in range(count // len(families))]
+        names = [cls.name for cls in (*matches(family), *targets(family))] if each else [only]
+        rules = [make(dice, family, name) for name in names for _ in range(count // len(families))]
         seen: set[str] = set()
         for difference in comparison.differences(rules):
             reason = known(difference)
