@@ -25,7 +25,7 @@ from iptkit.extensions.world import (
     Template,
 )
 from iptkit.extensions.world import TEMPLATE as TEMPLATE_BIT
-from iptkit.values.checksum import crc32c, ones_sum, pseudo_sum
+from iptkit.values.checksum import crc32c
 from iptkit.values.packet import (
     CT_ESTABLISHED,
     CT_ESTABLISHED_REPLY,
@@ -54,6 +54,7 @@ _DROP, _ACCEPT, _REPEAT = 0, 1, -4  # what a protocol's function answers; other 
 
 # Protocols whose tuple has ports; DCCP lost its tracker in Linux 6.17.
 TRACKED_PORTS = frozenset((TCP, UDP, UDPLITE, SCTP))
+_new_tuple = tuple.__new__  # a Tuple without the detour of NamedTuple's own __new__
 NO_ACCOUNT: list[int] = []  # packets and bytes of an entry that began while nf_conntrack_acct was 0
 
 _HANDLERS: dict[int, Callable[[Tracker, Entry, Packet, int, float], int]] = {
@@ -206,15 +207,21 @@ class Tracker:
         data, at = packet.data, packet.l4
         length = packet.length - at
         proto = proto or packet.proto
-        body = data[at : at + coverage] if coverage else data[at : at + length]
+        first, header = (12, 20) if packet.family == 4 else (8, 40)  # of the addresses; after them
         if proto == ICMP:
-            packet.checked = ones_sum(body) == 0xFFFF
-            return packet.checked
-        if packet.family == 4:
-            pseudo = pseudo_sum(bytes(data[12:16]), bytes(data[16:20]), proto, length)
+            body = data[at:]
+        elif at == header and not coverage:
+            body = data[first:]  # the addresses of the pseudo header stand before it
         else:
-            pseudo = pseudo_sum(bytes(data[8:24]), bytes(data[24:40]), proto, length)
-        right = ones_sum(body, pseudo) == 0xFFFF
+            body = data[first:header] + (data[at : at + coverage] if coverage else data[at:])
+        total = int.from_bytes(body, "big")
+        if len(body) & 1:
+            total <<= 8
+        if proto != ICMP:
+            total += proto + length
+        # The sum of all 16-bit words, folded, is 0xffff where it is right: a whole number is its words'
+        # sum modulo 0xffff.
+        right = total % 0xFFFF == 0 and total != 0
         if not coverage:
             packet.checked = right
         return right
@@ -380,34 +387,35 @@ class Tracker:
         packet.ctinfo = CT_ESTABLISHED
         self.checking = hook == "PREROUTING" and self.settings.checksum != 0
         proto = packet.proto
-        if packet.fragment_offset or packet.l4 > packet.length:
-            self.bump("invalid")
-            return ACCEPT
-        if proto in (ICMP, ICMPV6):
-            if icmp.error(self, packet, template, now) < 0:
-                packet.connection = None
-                self.bump("icmp_error")
-                return ACCEPT
-            if packet.connection is not None or packet.ctinfo == CT_UNTRACKED:
-                return ACCEPT
-        return self._track_normal(packet, template, now)
-
-    def _track_normal(self, packet: Packet, template: Template | None, now: float) -> str:
-        """resolve_normal_ct and what follows."""
-        proto = packet.proto
+        tuple_: Tuple | None
         if packet.sport >= 0 and proto in TRACKED_PORTS:
-            tuple_: Tuple | None = Tuple(
-                packet.family, packet.src, packet.sport, packet.dst, packet.dport, proto
+            tuple_ = _new_tuple(
+                Tuple, (packet.family, packet.src, packet.sport, packet.dst, packet.dport, proto)
             )
         else:
+            if packet.fragment_offset or packet.l4 > packet.length:
+                self.bump("invalid")
+                return ACCEPT
+            if proto in (ICMP, ICMPV6):
+                if icmp.error(self, packet, template, now) < 0:
+                    packet.connection = None
+                    self.bump("icmp_error")
+                    return ACCEPT
+                if packet.connection is not None or packet.ctinfo == CT_UNTRACKED:
+                    return ACCEPT
             tuple_ = tuple_at(self, packet.family, packet.src, packet.dst, proto, packet.data, packet.l4)
-        if tuple_ is None:
-            self.bump("invalid")
-            return ACCEPT
+            if tuple_ is None:
+                self.bump("invalid")
+                return ACCEPT
         zones = (0, 0) if template is None else self.zones_of(packet, template)
         handler = _HANDLERS.get(proto, generic.packet)
         while True:
-            entry, direction = self.lookup(tuple_, zones, now)
+            # The short way of most packets is what `lookup` does, for zone 0.
+            entry = None if template is not None else self.tables[0].get(tuple_)
+            if entry is not None and entry.deadline > now:
+                direction = 1 if entry.reply == tuple_ and not entry.zones[1] else 0
+            else:
+                entry, direction = self.lookup(tuple_, zones, now)
             if entry is None:
                 entry = self._begin(tuple_, zones, template, now)
                 if entry is None:
@@ -417,17 +425,15 @@ class Tracker:
                     self.bump("drop")
                     return DROP
                 direction = 0
-            status = entry.status
-            if direction:
-                ctinfo = CT_ESTABLISHED_REPLY
-            elif status & SEEN_REPLY:
-                ctinfo = CT_ESTABLISHED
-            elif status & EXPECTED:
-                ctinfo = CT_RELATED
-            else:
-                ctinfo = CT_NEW
             packet.connection = entry
-            packet.ctinfo = ctinfo
+            if direction:
+                packet.ctinfo = CT_ESTABLISHED_REPLY
+            elif entry.status & SEEN_REPLY:
+                packet.ctinfo = CT_ESTABLISHED
+            elif entry.status & EXPECTED:
+                packet.ctinfo = CT_RELATED
+            else:
+                packet.ctinfo = CT_NEW
             said = handler(self, entry, packet, direction, now)
             if said > 0:
                 if direction and not entry.status & SEEN_REPLY:
