@@ -436,7 +436,8 @@ def packet_session(
             raise BadField("sysctl", f"{name} is none that decides about packets") from None
     try:
         for entry in dump.read(connections, now):
-            machine.tracker.insert(entry)
+            if machine.tracker.insert(entry):
+                machine.translator.adopt(entry)
     except dump.BadLine as bad:
         raise BadField("conntrack", str(bad)) from None
     return Session(machine)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from iptkit.conntrack.entry import Entry
+    from iptkit.conntrack.nat import Nat
 
 PERMANENT, INACTIVE, USERSPACE = 1, 2, 4  # NF_CT_EXPECT_*
 _FLAG_NAMES = ((PERMANENT, "PERMANENT"), (INACTIVE, "INACTIVE"), (USERSPACE, "USERSPACE"))
@@ -54,6 +55,7 @@ class Expectation:
     flags             PERMANENT: stays after it was met; INACTIVE: not yet in force
     deadline          when it is given up
     on_arrival        what NAT does to its connection
+    nat               the NAT that does it; known once it is expected
     saved_address, saved_port, direction
                       for NAT: where the announcement had really pointed, and the
                       direction of the master in which the connection comes
@@ -67,6 +69,7 @@ class Expectation:
         "helper",
         "master",
         "master_helper",
+        "nat",
         "on_arrival",
         "policy",
         "saved_address",
@@ -100,7 +103,8 @@ class Expectation:
         self.flags = flags
         self.helper = ""
         self.deadline = 0.0
-        self.on_arrival: Callable[[Entry, Expectation, float], None] | None = None
+        self.on_arrival: Callable[[Nat, Entry, Expectation, float], None] | None = None
+        self.nat: Nat | None = None
         self.saved_address = self.saved_port = 0
         self.direction = 0
 
@@ -138,8 +142,8 @@ class Expectation:
 
     def began(self, entry: Entry, now: float) -> None:
         """The announced connection is here: let NAT see to it."""
-        if self.on_arrival is not None:
-            self.on_arrival(entry, self, now)
+        if self.on_arrival is not None and self.nat is not None:
+            self.on_arrival(self.nat, entry, self, now)
 
     def line(self, now: float) -> str:
         """As /proc/net/nf_conntrack_expect shows it."""
@@ -175,14 +179,14 @@ def _zone(entry: Entry) -> int:
 
 
 class Expectations:
-    """All expectations of a machine."""
+    """All expectations of a machine; those of a connection are its `extra["expectations"]`, too."""
 
-    __slots__ = ("_by_destination", "_by_master", "count", "maximum", "stats")
+    __slots__ = ("_by_destination", "count", "maximum", "nat", "stats")
 
     def __init__(self, stats: dict[str, int] | None = None, maximum: int = DEFAULT_MAX) -> None:
         """`stats` is where expect_create and expect_delete are counted."""
         self._by_destination: dict[tuple[int, int, int, int], list[Expectation]] = {}
-        self._by_master: dict[int, list[Expectation]] = {}
+        self.nat: Nat | None = None
         self.count = 0
         self.maximum = maximum
         self.stats = stats if stats is not None else {}
@@ -193,7 +197,8 @@ class Expectations:
 
     def of(self, master: Entry) -> list[Expectation]:
         """What a connection announced, newest first."""
-        return self._by_master.get(id(master), [])
+        found: list[Expectation] = master.extra.get("expectations", []) if master.extra else []
+        return found
 
     def find(self, tuple_: Tuple, zone: int) -> Expectation | None:
         """An expectation that a packet with this tuple fits, in force or not."""
@@ -254,7 +259,10 @@ class Expectations:
             return FULL
         new.deadline = now + new.policy.timeout
         self._by_destination.setdefault(key, []).insert(0, new)
-        self._by_master.setdefault(id(new.master), []).insert(0, new)
+        if new.master.extra is None:
+            new.master.extra = {}
+        new.master.extra.setdefault("expectations", []).insert(0, new)
+        new.nat = self.nat
         self.count += 1
         self.stats["expect_create"] = self.stats.get("expect_create", 0) + 1
         return ADDED
@@ -269,10 +277,7 @@ class Expectations:
         bucket.remove(expectation)
         if not bucket:
             del self._by_destination[key]
-        own = self._by_master[id(expectation.master)]
-        own.remove(expectation)
-        if not own:
-            del self._by_master[id(expectation.master)]
+        self.of(expectation.master).remove(expectation)
         self.count -= 1
         self.stats["expect_delete"] = self.stats.get("expect_delete", 0) + 1
         return True

@@ -9,7 +9,6 @@ Facts: net/netfilter/nf_nat_core.c, nf_nat_proto.c and nf_nat_helper.c, Linux 6.
 
 from __future__ import annotations
 
-import weakref
 from typing import TYPE_CHECKING, Any
 
 from iptkit.conntrack import manip, seqadj
@@ -82,7 +81,6 @@ class Nat:
         "broadcast_mask",
         "choose",
         "expectations",
-        "follow_master",
         "tracker",
     )
 
@@ -92,8 +90,9 @@ class Nat:
         self.choose: Callable[[str, range | tuple[Any, ...]], Any] = _first
         self.broadcast_mask: Callable[[Packet], int] | None = None
         # Connections whose source was changed, by what it was: a second one from there is moved alike.
-        self._by_source: dict[tuple[int, int, int, int, int], list[weakref.ref[Entry]]] = {}
-        self.follow_master = follow_master(self)
+        # Nearly always there is one, and then no list around it, since a million are held.
+        self._by_source: dict[int, Entry | list[Entry]] = {}
+        self.expectations.nat = self
         tracker.find_expectation = self._find_expectation
         tracker.on_destroy.append(self._destroyed)
 
@@ -105,6 +104,8 @@ class Nat:
         return self.expectations.claim(tuple_, zones[0] or zones[1], now)
 
     def _destroyed(self, entry: Entry, now: float) -> None:
+        if entry.status & SRC_NAT:
+            self._leave(entry)
         if entry.original.proto == GRE and entry.master is not None:
             from iptkit.conntrack.helpers.pptp import forget_keys  # helpers are rare
 
@@ -114,13 +115,6 @@ class Nat:
 
             destroyed(self, entry, now)
             self.expectations.forget(entry)
-
-    def renew_references(self, renewed: dict[int, weakref.ref[Entry]]) -> None:
-        """After a copy of the whole machine: entries known by their old id() are these now."""
-        self._by_source = {
-            key: [renewed[id(entry)] for ref in refs if (entry := ref()) is not None and id(entry) in renewed]
-            for key, refs in self._by_source.items()
-        }
 
     # -- packets
 
@@ -264,10 +258,30 @@ class Nat:
             if entry.helper:
                 seqadj.prepare(entry)
             if source:
-                key = _source_key(entry.original, entry.zones)
-                self._by_source.setdefault(key, []).insert(0, weakref.ref(entry))
+                self.adopt(entry)
         entry.status |= done
         return ACCEPT
+
+    def adopt(self, entry: Entry) -> None:
+        """Let later connections from the same source be moved as this one is; for those read from a dump."""
+        if entry.status & SRC_NAT:
+            key = _source_key(entry.original, entry.zones)
+            # Those of dropped first packets never had a place in the table, and were not destroyed.
+            known = [each for each in self._from(key) if _alive(each)]
+            self._by_source[key] = [entry, *known] if known else entry
+
+    def _from(self, key: int) -> list[Entry]:
+        """The connections from a source that was changed, newest first."""
+        known = self._by_source.get(key, [])
+        return known if isinstance(known, list) else [known]
+
+    def _leave(self, entry: Entry) -> None:
+        key = _source_key(entry.original, entry.zones)
+        known = [each for each in self._from(key) if each is not entry]
+        if known:
+            self._by_source[key] = known
+        else:
+            self._by_source.pop(key, None)
 
     def taken(self, tuple_: Tuple, entry: Entry, now: float) -> bool:
         """Would the connection, moved like this, be answered as another one is?
@@ -332,18 +346,8 @@ class Nat:
 
     def _moved_before(self, entry: Entry, current: Tuple, range_: NatRange) -> Tuple | None:
         """Where another connection from this very source was moved to (find_appropriate_src)."""
-        key = _source_key(current, entry.zones)
-        known = self._by_source.get(key)
-        if not known:
-            return None
-        live = [ref for ref in known if _alive(ref())]
-        if live:
-            self._by_source[key] = live
-        else:
-            del self._by_source[key]
-        for ref in live:
-            other = ref()
-            moved = invert(other.reply) if other is not None else None
+        for other in self._from(_source_key(current, entry.zones)):
+            moved = invert(other.reply) if _alive(other) else None
             if moved is None:
                 continue
             result = current._replace(src=moved.src, source=moved.source)
@@ -436,28 +440,25 @@ def source_ports(port: int) -> tuple[int, int]:
     return 1024, 65535
 
 
-def follow_master(nat: Nat) -> Callable[[Entry, Expectation, float], None]:
+def follow_master(nat: Nat, entry: Entry, expectation: Expectation, now: float) -> None:
     """NAT of an announced connection: as its master's is (nf_nat_follow_master)."""
-
-    def arrived(entry: Entry, expectation: Expectation, now: float) -> None:
-        other = expectation.master.tuple(not expectation.direction)
-        nat.setup(entry, NatRange((other.dst, other.dst)), "SNAT", now)
-        port = expectation.saved_port
-        nat.setup(entry, NatRange((other.src, other.src), (port, port)), "DNAT", now)
-
-    return arrived
+    other = expectation.master.tuple(not expectation.direction)
+    nat.setup(entry, NatRange((other.dst, other.dst)), "SNAT", now)
+    port = expectation.saved_port
+    nat.setup(entry, NatRange((other.src, other.src), (port, port)), "DNAT", now)
 
 
 def _first(question: str, options: range | tuple[Any, ...]) -> Any:
     return options[0]
 
 
-def _alive(entry: Entry | None) -> bool:
-    return entry is not None and entry.status & CONFIRMED != 0 and not entry.status & DYING
+def _alive(entry: Entry) -> bool:
+    return entry.status & (CONFIRMED | DYING) == CONFIRMED
 
 
-def _source_key(tuple_: Tuple, zones: tuple[int, int]) -> tuple[int, int, int, int, int]:
-    return tuple_.family, tuple_.src, tuple_.source, tuple_.proto, zones[0]
+def _source_key(tuple_: Tuple, zones: tuple[int, int]) -> int:
+    """Source address and port, protocol, family and zone as one number."""
+    return tuple_.src << 48 | tuple_.source << 32 | tuple_.proto << 24 | (tuple_.family == 6) << 16 | zones[0]
 
 
 def _in_range(tuple_: Tuple, range_: NatRange) -> bool:

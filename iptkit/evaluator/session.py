@@ -7,7 +7,6 @@ and goes both ways; each outcome names the conditions it rests on.
 from __future__ import annotations
 
 import copy
-import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from iptkit.evaluator.chains import is_known
@@ -249,12 +248,4 @@ def clone(machine: Machine) -> Machine:
         memo[id(line.matches)] = line.matches
     for name, value in vars(machine).items():
         setattr(new, name, copy.deepcopy(value, memo))
-    translator = new.translator
-    translator.renew_references({key: weakref.ref(value) for key, value in memo.items() if _is_entry(value)})
     return new
-
-
-def _is_entry(value: object) -> bool:
-    from iptkit.conntrack.entry import Entry
-
-    return isinstance(value, Entry)

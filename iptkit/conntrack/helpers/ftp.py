@@ -23,6 +23,7 @@ from iptkit.conntrack.helpers.reading import (
     sequence,
     tcp_data,
 )
+from iptkit.conntrack.nat import follow_master
 from iptkit.conntrack.seqadj import after
 from iptkit.extensions.world import ACCEPT
 from iptkit.values.packet import TCP
@@ -242,7 +243,7 @@ def _announced(
         return ACCEPT
     expectation.saved_port = found.port
     expectation.direction = int(not direction)
-    expectation.on_arrival = nat.follow_master
+    expectation.on_arrival = follow_master
     port = find_port(nat, expectation, found.port, now)
     if not port:
         return dropped(nat, entry, "all ports in use")

@@ -17,6 +17,7 @@ from iptkit.conntrack.helpers.reading import (
     number,
     tcp_data,
 )
+from iptkit.conntrack.nat import follow_master
 from iptkit.extensions.world import ACCEPT
 from iptkit.values.packet import TCP
 from iptkit.values.tuples import Tuple
@@ -101,7 +102,7 @@ def _announced(nat: Nat, packet: Packet, entry: Entry, place: int, length: int, 
         return ACCEPT
     expectation.saved_port = port
     expectation.direction = 1
-    expectation.on_arrival = nat.follow_master
+    expectation.on_arrival = follow_master
     port = find_port(nat, expectation, port, now)
     if not port:
         return dropped(nat, entry, "all ports in use")

@@ -19,8 +19,6 @@ from iptkit.values.packet import GRE
 from iptkit.values.tuples import ORIGINAL, REPLY, Tuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from iptkit.conntrack.entry import Entry
     from iptkit.conntrack.nat import Nat
     from iptkit.values.packet import Packet
@@ -190,7 +188,7 @@ def _expect_calls(nat: Nat, entry: Entry, control: Control, call: int, peer: int
             source_port_mask=0xFFFF,
         )
         expectation.direction = direction
-        expectation.on_arrival = _arrival(nat)
+        expectation.on_arrival = _arrived
         announced.append(expectation)
     first, second = announced
     if entry.status & NATTED:
@@ -252,41 +250,38 @@ def destroyed(nat: Nat, entry: Entry, now: float) -> None:
             nat.expectations.remove(expectation)
 
 
-def _arrival(nat: Nat) -> Callable[[Entry, Expectation, float], None]:
-    def arrived(entry: Entry, expectation: Expectation, now: float) -> None:
-        """A call's first packet: its answer is not announced any more (pptp_expectfn)."""
-        master = expectation.master
-        zone = entry.zones[0] or entry.zones[1]
-        if not master.status & NATTED:
-            other = invert(expectation.tuple_)
+def _arrived(nat: Nat, entry: Entry, expectation: Expectation, now: float) -> None:
+    """A call's first packet: its answer is not announced any more (pptp_expectfn)."""
+    master = expectation.master
+    zone = entry.zones[0] or entry.zones[1]
+    if not master.status & NATTED:
+        other = invert(expectation.tuple_)
+    else:
+        control, way = _control(master), master.tuple(not expectation.direction)
+        if expectation.direction == ORIGINAL:
+            other = Tuple(4, way.src, control.pac, way.dst, control.pns, GRE)
         else:
-            control, way = _control(master), master.tuple(not expectation.direction)
-            if expectation.direction == ORIGINAL:
-                other = Tuple(4, way.src, control.pac, way.dst, control.pns, GRE)
-            else:
-                # The kernel looks for the ids in the call's own, empty NAT data.
-                other = Tuple(4, way.src, 0, way.dst, 0, GRE)
-        found = nat.expectations.find(other, zone) if other is not None else None
-        if found is not None:
-            nat.expectations.remove(found)
-        if not master.status & NATTED:
-            return
-        way = master.tuple(not expectation.direction)
-        saved = (expectation.saved_port, expectation.saved_port)
-        nat.setup(
-            entry,
-            NatRange((way.dst, way.dst), saved if expectation.direction == ORIGINAL else None),
-            "SNAT",
-            now,
-        )
-        nat.setup(
-            entry,
-            NatRange((way.src, way.src), saved if expectation.direction == REPLY else None),
-            "DNAT",
-            now,
-        )
-
-    return arrived
+            # The kernel looks for the ids in the call's own, empty NAT data.
+            other = Tuple(4, way.src, 0, way.dst, 0, GRE)
+    found = nat.expectations.find(other, zone) if other is not None else None
+    if found is not None:
+        nat.expectations.remove(found)
+    if not master.status & NATTED:
+        return
+    way = master.tuple(not expectation.direction)
+    saved = (expectation.saved_port, expectation.saved_port)
+    nat.setup(
+        entry,
+        NatRange((way.dst, way.dst), saved if expectation.direction == ORIGINAL else None),
+        "SNAT",
+        now,
+    )
+    nat.setup(
+        entry,
+        NatRange((way.src, way.src), saved if expectation.direction == REPLY else None),
+        "DNAT",
+        now,
+    )
 
 
 def _translate(packet: Packet, entry: Entry, control: Control, message: int, direction: int) -> str:

@@ -1012,7 +1012,7 @@ def _announce_translated(message: Message, expectation: Expectation, contact: Fo
         port = other.destination
     expectation.tuple_ = tuple_._replace(dst=address)
     expectation.direction = int(not message.direction)
-    expectation.on_arrival = _arrival(message.nat)
+    expectation.on_arrival = _arrived
     port = find_port(message.nat, expectation, port, message.now)
     if not port:
         return message.dropped("all ports in use for SIP")
@@ -1032,7 +1032,7 @@ def _announce_media(message: Message, pair: list[Expectation], at: int, length: 
         each.saved_address, each.saved_port = each.tuple_.dst, each.tuple_.destination
         each.tuple_ = each.tuple_._replace(dst=address)
         each.direction = int(not message.direction)
-        each.on_arrival = _arrival(nat)
+        each.on_arrival = _arrived
     rtp, rtcp = pair
     port = rtp.tuple_.destination
     while port < 65536:
@@ -1092,29 +1092,26 @@ def _set_session(message: Message, at: int, address: int) -> bool:
     return _set_length(message)
 
 
-def _arrival(nat: Nat) -> Callable[[Entry, Expectation, float], None]:
-    def arrived(entry: Entry, expectation: Expectation, now: float) -> None:
-        """NAT of an announced call or stream (nf_nat_sip_expected)."""
-        port = expectation.saved_port
-        address = expectation.saved_address
-        nat.setup(entry, NatRange((address, address), (port, port)), "DNAT", now)
-        own, master = entry.tuple(ORIGINAL), expectation.master
-        source: NatRange | None = None
-        if expectation.class_ != SIGNALLING:
-            for other in nat.expectations.of(master):
-                if (other.tuple_.family, other.tuple_.proto, other.saved_address, other.saved_port) == (
-                    own.family,
-                    own.proto,
-                    own.src,
-                    own.source,
-                ):
-                    seen = other.tuple_
-                    source = NatRange((seen.dst, seen.dst), (seen.destination, seen.destination))
-                    break
-        if source is None and own.src == master.tuple(expectation.direction).src:
-            outside = master.tuple(not expectation.direction).dst
-            source = NatRange((outside, outside))
-        if source is not None:
-            nat.setup(entry, source, "SNAT", now)
-
-    return arrived
+def _arrived(nat: Nat, entry: Entry, expectation: Expectation, now: float) -> None:
+    """NAT of an announced call or stream (nf_nat_sip_expected)."""
+    port = expectation.saved_port
+    address = expectation.saved_address
+    nat.setup(entry, NatRange((address, address), (port, port)), "DNAT", now)
+    own, master = entry.tuple(ORIGINAL), expectation.master
+    source: NatRange | None = None
+    if expectation.class_ != SIGNALLING:
+        for other in nat.expectations.of(master):
+            if (other.tuple_.family, other.tuple_.proto, other.saved_address, other.saved_port) == (
+                own.family,
+                own.proto,
+                own.src,
+                own.source,
+            ):
+                seen = other.tuple_
+                source = NatRange((seen.dst, seen.dst), (seen.destination, seen.destination))
+                break
+    if source is None and own.src == master.tuple(expectation.direction).src:
+        outside = master.tuple(not expectation.direction).dst
+        source = NatRange((outside, outside))
+    if source is not None:
+        nat.setup(entry, source, "SNAT", now)

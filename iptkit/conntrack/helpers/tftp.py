@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from iptkit.conntrack.expect import ADDED, Expectation, Policy
 from iptkit.conntrack.helpers.reading import NATTED, dropped
+from iptkit.conntrack.nat import follow_master
 from iptkit.extensions.world import ACCEPT
 from iptkit.values.packet import UDP
 from iptkit.values.tuples import Tuple
@@ -34,7 +35,7 @@ def read(nat: Nat, packet: Packet, entry: Entry, direction: int, now: float) -> 
     if entry.status & NATTED:
         expectation.saved_port = entry.original.source
         expectation.direction = 1
-        expectation.on_arrival = nat.follow_master
+        expectation.on_arrival = follow_master
     if nat.expectations.add(expectation, now) != ADDED:
         return dropped(nat, entry, "cannot add expectation")
     return ACCEPT
