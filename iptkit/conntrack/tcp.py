@@ -121,6 +121,7 @@ STATE, LAST_DIR, RETRANS, LAST_INDEX, LAST_SEQ, LAST_ACK_NO, LAST_END, LAST_WIN,
 )
 SEEN = (10, 16)  # where each direction's window begins
 END, MAXEND, MAXWIN, MAXACK, SCALE, FLAGS = range(6)
+PLACES = (tuple(range(10, 16)), tuple(range(16, 22)))  # those six, of each direction
 _FRESH = array("I", bytes(4 * 22))
 
 TICKS = 250  # a second, CONFIG_HZ of most kernels; a message tells a timeout in them
@@ -246,18 +247,18 @@ def _in_window(
     max(66000, sender's maxwin).
     """
     state: array[int] = entry.state
-    sender, receiver = SEEN[direction], SEEN[1 - direction]
+    own_end, own_maxend, own_maxwin, own_maxack, own_scale, own_flags = PLACES[direction]
+    peer_end, peer_maxend, peer_maxwin, _, _, peer_flags = PLACES[1 - direction]
     sack = ack
     raw_win = win
-    if state[receiver + FLAGS] & SACK_PERM and offset > 20:
+    if offset > 20 and state[peer_flags] & SACK_PERM:
         sack = _highest_sack(packet, offset, sack)
     if entry.extra is not None and "seqadj" in entry.extra:
         moved = entry.extra["seqadj"].offset(1 - direction, (ack - 1) & _MASK)
         ack = (ack - moved) & _MASK
         sack = (sack - moved) & _MASK
 
-    maxwin = state[sender + MAXWIN]
-    if not maxwin:
+    if not state[own_maxwin]:
         if flags & SYN:
             # SYN/ACK in reply to a SYN, or the other SYN of a simultaneous open
             _start_sender(state, direction, packet, offset, end, win)
@@ -265,90 +266,58 @@ def _in_window(
                 return ACCEPTED
         else:
             # In the middle of a connection: this packet is all there is to go by.
-            state[sender + END] = end
-            scaled = win << state[sender + SCALE]
-            state[sender + MAXWIN] = scaled or 1
-            state[sender + MAXEND] = (end + (scaled or 1)) & _MASK
-            if not state[receiver + MAXWIN]:
-                state[receiver + END] = state[receiver + MAXEND] = sack
-            elif sack == (state[receiver + END] + 1) & _MASK:
-                state[receiver + END] = sack  # the answer to a keepalive
-    elif flags & SYN and state[STATE] in (SYN_SENT, SYN_RECV) and after(end, state[sender + END]):
+            state[own_end] = end
+            scaled = win << state[own_scale] or 1
+            state[own_maxwin] = scaled
+            state[own_maxend] = (end + scaled) & _MASK
+            if not state[peer_maxwin]:
+                state[peer_end] = state[peer_maxend] = sack
+            elif sack == (state[peer_end] + 1) & _MASK:
+                state[peer_end] = sack  # the answer to a keepalive
+    elif flags & SYN and state[STATE] in (SYN_SENT, SYN_RECV) and after(end, state[own_end]):
         # Another SYN with a later sequence number: this side begins again.
         _start_sender(state, direction, packet, offset, end, win)
         if direction and not flags & ACK:
             return ACCEPTED
 
     if not flags & ACK or (flags & RST and ack == 0):
-        ack = sack = state[receiver + END]
+        ack = sack = state[peer_end]
     if flags & RST and seq == 0 and state[STATE] == SYN_SENT:
-        seq = end = state[sender + END]
+        seq = end = state[own_end]
 
-    sender_end, sender_maxend = state[sender + END], state[sender + MAXEND]
-    receiver_end, receiver_maxwin = state[receiver + END], state[receiver + MAXWIN]
-    oldest_ack = receiver_end - max(state[sender + MAXWIN], MAX_ACK_WINDOW) - 1
-
-    liberal = state[sender + FLAGS] & BE_LIBERAL or tracker.settings.tcp_be_liberal
-    if not (seq - sender_maxend - 1) & _SIGN:
-        overshot = (end - sender_maxend + 1) & _MASK
-        if (
-            receiver_maxwin
-            and (sender_end - receiver_maxwin - 1 - end) & _SIGN
-            and (oldest_ack - sack) & _SIGN
-            and overshot <= receiver_maxwin
-            and (sack - receiver_end - 1) & _SIGN
-        ):
-            # Only the sequence number is too high, by no more than a window: the peer may take it.
-            state[sender + END] = end
-            state[sender + FLAGS] |= DATA_UNACKNOWLEDGED
-            if liberal:
-                return ACCEPTED
-            tracker.note(packet, f"{overshot} bytes more than expected", entry)
-            return IGNORED
-        if liberal:
-            return ACCEPTED
-        bound = (sender_maxend + 1) & _MASK
-        tracker.note(packet, f"SEQ is over upper bound {bound} (over the window of the receiver)", entry)
-        return OUT_OF_WINDOW
-    if not (sack - receiver_end - 1) & _SIGN:
-        if liberal:
-            return ACCEPTED
-        bound = (receiver_end + 1) & _MASK
-        tracker.note(packet, f"ACK is over upper bound {bound} (ACKed data not seen yet)", entry)
-        return OUT_OF_WINDOW
-    if receiver_maxwin and not (sender_end - receiver_maxwin - 1 - end) & _SIGN:
-        if liberal:
-            return ACCEPTED
-        bound = (sender_end - receiver_maxwin - 1) & _MASK
-        tracker.note(packet, f"SEQ is under lower bound {bound} (already ACKed data retransmitted)", entry)
-        return IGNORED
-    if not (oldest_ack - sack) & _SIGN:
-        if liberal:
-            return ACCEPTED
-        bound = oldest_ack & _MASK
-        tracker.note(packet, f"ignored ACK under lower bound {bound} (possible overly delayed)", entry)
-        return IGNORED
+    last_end, maxend, maxwin = state[own_end], state[own_maxend], state[own_maxwin]
+    acked_most, peer_win = state[peer_end], state[peer_maxwin]
+    oldest_end = last_end - peer_win - 1
+    oldest_ack = acked_most - (maxwin if maxwin > MAX_ACK_WINDOW else MAX_ACK_WINDOW) - 1
+    if not (
+        (seq - maxend - 1) & _SIGN
+        and (sack - acked_most - 1) & _SIGN
+        and (not peer_win or (oldest_end - end) & _SIGN)
+        and (oldest_ack - sack) & _SIGN
+    ):
+        return _outside(tracker, entry, direction, packet, seq, sack, end, oldest_end, oldest_ack)
 
     if not flags & SYN:
-        win <<= state[sender + SCALE]
+        win <<= state[own_scale]
     wide = (win + sack - ack) & _MASK
-    state[sender + MAXWIN] = max(state[sender + MAXWIN], wide)
-    if (sender_end - end) & _SIGN:
-        state[sender + END] = end
-        state[sender + FLAGS] |= DATA_UNACKNOWLEDGED
+    if wide > maxwin:
+        state[own_maxwin] = wide
+    if (last_end - end) & _SIGN:
+        state[own_end] = end
+        state[own_flags] |= DATA_UNACKNOWLEDGED
     if flags & ACK:
-        if not state[sender + FLAGS] & MAXACK_SET:
-            state[sender + MAXACK] = ack
-            state[sender + FLAGS] |= MAXACK_SET
-        elif (state[sender + MAXACK] - ack) & _SIGN:
-            state[sender + MAXACK] = ack
+        if not state[own_flags] & MAXACK_SET:
+            state[own_maxack] = ack
+            state[own_flags] |= MAXACK_SET
+        elif (state[own_maxack] - ack) & _SIGN:
+            state[own_maxack] = ack
 
-    if receiver_maxwin and (sender_maxend - end) & _SIGN:
-        state[receiver + MAXWIN] = (receiver_maxwin + end - sender_maxend) & _MASK
-    if (state[receiver + MAXEND] - 1 - (sack + win)) & _SIGN:
-        state[receiver + MAXEND] = (sack + win + (not win)) & _MASK
-    if ack == receiver_end:
-        state[receiver + FLAGS] &= ~DATA_UNACKNOWLEDGED
+    if peer_win and (maxend - end) & _SIGN:
+        state[peer_maxwin] = (peer_win + end - maxend) & _MASK
+    if (state[peer_maxend] - 1 - (sack + win)) & _SIGN:
+        state[peer_maxend] = (sack + win + (not win)) & _MASK
+    if ack == acked_most:
+        state[peer_flags] &= ~DATA_UNACKNOWLEDGED
 
     if index == ACK_SET:
         if (
@@ -367,6 +336,54 @@ def _in_window(
             state[LAST_WIN] = raw_win
             state[RETRANS] = 0
     return ACCEPTED
+
+
+def _outside(
+    tracker: Tracker,
+    entry: Entry,
+    direction: int,
+    packet: Packet,
+    seq: int,
+    sack: int,
+    end: int,
+    oldest_end: int,
+    oldest_ack: int,
+) -> int:
+    """A packet that fits no window: which bound it breaks, and what becomes of it."""
+    state: array[int] = entry.state
+    own_end, own_maxend, _, _, _, own_flags = PLACES[direction]
+    peer_end, _, peer_maxwin, _, _, _ = PLACES[1 - direction]
+    maxend, acked_most, peer_win = state[own_maxend], state[peer_end], state[peer_maxwin]
+    liberal = state[own_flags] & BE_LIBERAL or tracker.settings.tcp_be_liberal
+    result = OUT_OF_WINDOW
+    if not (seq - maxend - 1) & _SIGN:
+        overshot = (end - maxend + 1) & _MASK
+        if (
+            peer_win
+            and (oldest_end - end) & _SIGN
+            and (oldest_ack - sack) & _SIGN
+            and overshot <= peer_win
+            and (sack - acked_most - 1) & _SIGN
+        ):
+            # Only the sequence number is too high, by no more than a window: the peer may take it.
+            state[own_end] = end
+            state[own_flags] |= DATA_UNACKNOWLEDGED
+            result = IGNORED
+            why = f"{overshot} bytes more than expected"
+        else:
+            why = f"SEQ is over upper bound {maxend + 1 & _MASK} (over the window of the receiver)"
+    elif not (sack - acked_most - 1) & _SIGN:
+        why = f"ACK is over upper bound {acked_most + 1 & _MASK} (ACKed data not seen yet)"
+    elif peer_win and not (oldest_end - end) & _SIGN:
+        result = IGNORED
+        why = f"SEQ is under lower bound {oldest_end & _MASK} (already ACKed data retransmitted)"
+    else:
+        result = IGNORED
+        why = f"ignored ACK under lower bound {oldest_ack & _MASK} (possible overly delayed)"
+    if liberal:
+        return ACCEPTED
+    tracker.note(packet, why, entry)
+    return result
 
 
 def _closing_out_of_window(
