@@ -9,16 +9,18 @@ of a verdict or jump carries its name, and libiptc puts in the number.
 from __future__ import annotations
 
 import struct
+from _socket import AF_INET, inet_pton
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from iptkit.extensions.core import Conditions, Jump, Verdict
 from iptkit.extensions.ipset import SetUse
-from iptkit.extensions.layout import Layout, String
+from iptkit.extensions.layout import Layout, Number, Pair, Raw, String
 from iptkit.extensions.registry import MATCHES, TARGETS, find_match, find_target
 from iptkit.extensions.spec import Extension
 from iptkit.kernel.backend import CommitError
 from iptkit.kernel.errors import KernelError
 from iptkit.kernel.sockopt import VERDICT_NAMES, layout_of
+from iptkit.ruleset.bound import Memo
 from iptkit.syntax.words import unquote
 from iptkit.values.context import Context
 from iptkit.values.faults import BadValue
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from array import array
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from iptkit.ruleset.bound import Bound, Placed, Ref, Segment
+    from iptkit.ruleset.bound import Bound, Placed, Segment
     from iptkit.ruleset.model import Rule
     from iptkit.values.context import Family
 
@@ -38,6 +40,7 @@ _STANDARD = struct.Struct("@H29sBi4x")
 # pieces: addresses and masks; interfaces and their masks; protocol, (tos,) flags, invflags and nfcache;
 # target_offset and next_offset; comefrom and counters.
 _ADDRESSES4 = struct.Struct(">4I")
+_NUMBER4 = struct.Struct(">I")
 _KIND4 = struct.Struct("@HBBI")
 _KIND6 = struct.Struct("@HBBB3xI")
 _OFFSETS = struct.Struct("@HH")
@@ -47,6 +50,9 @@ _SIZES: dict[Family, int] = {4: 112, 6: 168}
 FRONTS: dict[Family, int] = {4: 92, 6: 144}
 """Bytes of an entry before comefrom, which only the kernel writes, and the counters."""
 _NO_INTERFACES = bytes(64)
+
+# The usual masks of IPv4, with how many bytes of an address they leave.
+_MASKS4 = {"/32": (b"\xff\xff\xff\xff", 4), "/24": (b"\xff\xff\xff\0", 3), "/16": (b"\xff\xff\0\0", 2)}
 
 _INV_IN, _INV_OUT, _INV_SOURCE, _INV_DESTINATION, _INV_FRAGMENT, _INV_PROTOCOL = 1, 2, 8, 16, 32, 64
 _F4_FRAGMENT, _F4_GOTO = 1, 2
@@ -127,8 +133,10 @@ class Encoder:
         self._encode = encode
         self._keep = keep
         self._plans: dict[Bound, _Plan | None] = {}
-        self._parts: dict[Bound, tuple[tuple[_Use, ...], _Use | None]] = {}
+        self._fronts: dict[Bound, tuple[tuple[_Place, ...], int] | None] = {}
+        self._parts: dict[Bound, tuple[tuple[_Use, ...], _Use | None, _Place, str] | None] = {}
         self._kinds: dict[bytes, bytes] = {}
+        self._makers: dict[Segment, Callable[[str], bytes | None] | None] = {}
         self._caches: dict[Segment, dict[Any, bytes]] = {}
         self._texts: dict[Segment, tuple[Any, Callable[..., bytes]] | None] = {}
         self._bare: dict[type[Any], bytes] = {}
@@ -163,10 +171,13 @@ class Encoder:
         # say mostly once a word: words are looked at as they are written.
         plans = self._plans
         size = _SIZES[self.family]
-        pack_addresses = _ADDRESSES4.pack if self.family == 4 else _addresses6
+        network = _network4 if self.family == 4 else _network6
+        nothing = bytes(4 if self.family == 4 else 16)
+        everything = nothing, nothing
         pack_offsets = _OFFSETS.pack
         standard_size = _STANDARD.size
         interfaces = self._interfaces
+        join = b"".join
         last: bytes | str
         try:
             for rule in rules:
@@ -181,21 +192,21 @@ class Encoder:
                 source, destination, in_at, out_at, kind, matches, target, jump, last = plan
                 words = rule.line.values
                 if source is not None:
-                    found = bound.memos[source][words[source]]
-                    if len(found) != 1:
+                    found = network(words[source], bound.memos[source])
+                    if found is None:
                         yield self._piece(rule)
                         continue
-                    ((source_address, source_mask),) = found
+                    source_address, source_mask = found
                 else:
-                    source_address = source_mask = 0
+                    source_address, source_mask = everything
                 if destination is not None:
-                    found = bound.memos[destination][words[destination]]
-                    if len(found) != 1:
+                    found = network(words[destination], bound.memos[destination])
+                    if found is None:
                         yield self._piece(rule)
                         continue
-                    ((destination_address, destination_mask),) = found
+                    destination_address, destination_mask = found
                 else:
-                    destination_address = destination_mask = 0
+                    destination_address, destination_mask = everything
                 if in_at is not None or out_at is not None:
                     names = (
                         "" if in_at is None else words[in_at],
@@ -226,9 +237,16 @@ class Encoder:
                     target_end += standard_size if last.__class__ is str else len(last)
                 yield (
                     rule,
-                    pack_addresses(source_address, destination_address, source_mask, destination_mask)
-                    + kind
-                    + pack_offsets(target_at, target_end),
+                    join(
+                        (
+                            source_address,
+                            destination_address,
+                            source_mask,
+                            destination_mask,
+                            kind,
+                            pack_offsets(target_at, target_end),
+                        )
+                    ),
                     body,
                     last,
                 )
@@ -237,53 +255,113 @@ class Encoder:
 
     def _plan(self, bound: Bound, context: Context) -> _Plan | None:
         """The plan of a shape; None where its rules are better made one by one."""
-        refs = (bound.source, bound.destination, bound.in_interface, bound.out_interface)
-        if bound.opaque or str in map(type, refs):
+        # Shapes share their parts: what follows from one of these is worked out once.
+        earlier, later = bound.earlier or bound, bound.part
+        try:
+            front = self._fronts[earlier]
+        except KeyError:
+            front = self._fronts[earlier] = _front(earlier)
+        try:
+            rest = self._parts[later]
+        except KeyError:
+            rest = self._parts[later] = self._rest(later, context)
+        if front is None or rest is None:
             return None
-        kind = self._kind(bound)
-        if bound.in_interface is None and bound.out_interface is None:
+        places, inverted = front
+        kind = self._kind(bound, inverted)
+        if places[2] is None and places[3] is None:
             kind = _NO_INTERFACES + kind
-        part = bound.part
-        uses = self._parts.get(part)
-        if uses is None:
-            uses = self._parts[part] = (
-                tuple([self._placed(placed, context) for placed in part.matches]),
-                None if part.target is None else self._placed(part.target, context),
-            )
-        jump = bound.jump
+        source, destination, in_at, out_at = places
+        return source, destination, in_at, out_at, self._kinds.setdefault(kind, kind), *rest
+
+    def _rest(
+        self, part: Bound, context: Context
+    ) -> tuple[tuple[_Use, ...], _Use | None, _Place, str] | None:
+        """Of a plan, what follows from the part that has matches and target."""
+        if part.opaque:
+            return None
+        target = None if part.target is None else self._placed(part.target, part, context)
+        jump = part.jump
         return (
-            _hole(bound.source),
-            _hole(bound.destination),
-            _hole(bound.in_interface),
-            _hole(bound.out_interface),
-            self._kinds.setdefault(kind, kind),
-            *uses,
-            _hole(jump) if uses[1] is None else None,
+            tuple([self._placed(placed, part, context) for placed in part.matches]),
+            target,
+            jump if isinstance(jump, int) and target is None else None,
             jump if isinstance(jump, str) else "",
         )
 
-    def _placed(self, placed: Placed, context: Context) -> _Use:
+    def _placed(self, placed: Placed, part: Bound, context: Context) -> _Use:
         segment = placed.segment
         cache = self._caches.get(segment)
         if cache is None:
             cache = self._caches[segment] = {}
             self._texts[segment] = self._text(segment, context)
+            self._makers[segment] = self._maker(placed, part, context)
         return placed.key, cache, placed, self._texts[segment]
 
     def _use(self, placed: Placed, words: Any, cache: dict[Any, bytes], rule: Rule) -> bytes:
         """The bytes of a use with words not met before."""
-        memos, raws = rule.bound.memos, rule.line.values
-        key: Any
-        if len(placed.holes) == 1:
-            at = placed.holes[0]
-            key = memos[at][raws[at]]
-        else:
-            key = tuple([memos[hole][raws[hole]] for hole in placed.holes])
-        read = placed.segment.use if self._keep else placed.segment.take
-        found = self._encode(read(key, rule.context), self.family)
+        segment = placed.segment
+        make = self._makers[segment]
+        found = None if make is None else make(words)
+        if found is None:
+            memos, raws = rule.bound.memos, rule.line.values
+            key: Any
+            if len(placed.holes) == 1:
+                at = placed.holes[0]
+                key = memos[at][raws[at]]
+            else:
+                key = tuple([memos[hole][raws[hole]] for hole in placed.holes])
+            read = segment.use if self._keep else segment.take
+            found = self._encode(read(key, rule.context), self.family)
         if len(cache) < _CACHE_LIMIT:
             cache[words] = found
         return found
+
+    def _maker(self, placed: Placed, part: Bound, context: Context) -> Callable[[str], bytes | None] | None:
+        """Can the struct be made of a usual value (see spec.ValueType) without reading the use in full?
+
+        Extensions treat usual values all alike.  So one use, read in full, shows
+        whether a value is kept as it is, and what of the struct is not the value.
+        """
+        segment = placed.segment
+        if segment.holes != 1 or len(segment.fields) != 1:
+            return None
+        option, refs, inverted, _ = segment.fields[0]
+        memo = part.memos[placed.holes[0]]
+        if len(refs) != 1 or not isinstance(memo, Memo) or memo.usual is None or option.type is None:
+            return None
+        cls, usual, parse, encode, family = (
+            segment.cls,
+            memo.usual,
+            option.type.parse,
+            self._encode,
+            self.family,
+        )
+        index, blank, bit = option.index, (None,) * len(cls.options), inverted << option.index
+        field = _own_field(cls, option.field)
+        kept: bool | None = None
+        before = after = b""
+
+        def make(word: str) -> bytes | None:
+            nonlocal kept, before, after
+            if kept is False or not usual(word):
+                return None
+            value = parse(word, context)
+            if kept and field is not None:
+                return before + field[1](value) + after
+            use = cls((*blank[:index], value, *blank[index + 1 :]), bit)
+            if kept is None:
+                full = (segment.use if self._keep else segment.take)(value, context)
+                kept = (full.values, full.inverted) == (use.values, use.inverted)
+                if not kept:
+                    return None
+                if field is not None:
+                    whole = encode(use, family)
+                    at = _HEADER.size + field[0]
+                    before, after = whole[:at], whole[at + len(field[1](value)) :]
+            return encode(use, family)
+
+        return make
 
     def _text(self, segment: Segment, context: Context) -> tuple[Any, Callable[..., bytes]] | None:
         """Can the struct be made without a use?  So for comments, nearly all of which are different.
@@ -349,20 +427,14 @@ class Encoder:
         front = (
             (_ADDRESSES4.pack(*addresses) if self.family == 4 else _addresses6(*addresses))
             + self._pack_interfaces(names)
-            + self._kind(rule.bound)
+            + self._kind(rule.bound, _inverted(rule.bound))
             + _OFFSETS.pack(target_at, target_at + (_STANDARD.size if isinstance(last, str) else len(last)))
         )
         return Piece(rule, front, body, last)
 
-    def _kind(self, bound: Bound) -> bytes:
-        inverted = (
-            bound.in_inverted * _INV_IN
-            | bound.out_inverted * _INV_OUT
-            | bound.source_inverted * _INV_SOURCE
-            | bound.destination_inverted * _INV_DESTINATION
-            | bound.fragment_inverted * _INV_FRAGMENT
-            | bound.protocol_inverted * _INV_PROTOCOL
-        )
+    def _kind(self, bound: Bound, inverted: int) -> bytes:
+        """Protocol and flags; `inverted` are those of addresses and interfaces."""
+        inverted |= bound.fragment_inverted * _INV_FRAGMENT | bound.protocol_inverted * _INV_PROTOCOL
         if self.family == 4:
             flags = bound.fragment * _F4_FRAGMENT | bound.goto * _F4_GOTO
             return _KIND4.pack(bound.protocol, flags, inverted, 0)
@@ -378,14 +450,79 @@ class Encoder:
         return packed
 
 
-def _hole(ref: Ref | None) -> int | None:
-    return ref if isinstance(ref, int) else None
+def _front(bound: Bound) -> tuple[tuple[_Place, ...], int] | None:
+    """Where the addresses and interfaces are, and which are inverted; None where one is not a value."""
+    refs = (bound.source, bound.destination, bound.in_interface, bound.out_interface)
+    places = tuple([ref for ref in refs if not isinstance(ref, str)])
+    return (places, _inverted(bound)) if len(places) == len(refs) else None
+
+
+def _inverted(bound: Bound) -> int:
+    return (
+        bound.in_inverted * _INV_IN
+        | bound.out_inverted * _INV_OUT
+        | bound.source_inverted * _INV_SOURCE
+        | bound.destination_inverted * _INV_DESTINATION
+    )
+
+
+def _network4(word: str, memo: Mapping[str, Any]) -> tuple[bytes, bytes] | None:
+    """Address and mask of a word as the kernel has them; None for a list."""
+    found = _MASKS4.get(word[-3:])
+    if found is not None:
+        mask, length = found
+        try:
+            address = inet_pton(AF_INET, word[:-3])
+        except OSError:
+            pass
+        else:
+            if length == 4 or not any(address[length:]):
+                return address, mask
+    networks = memo[word]
+    if len(networks) != 1:
+        return None
+    ((number, bits),) = networks
+    return _NUMBER4.pack(number), _NUMBER4.pack(bits)
+
+
+def _network6(word: str, memo: Mapping[str, Any]) -> tuple[bytes, bytes] | None:
+    networks = memo[word]
+    if len(networks) != 1:
+        return None
+    ((number, bits),) = networks
+    return number.to_bytes(16, "big"), bits.to_bytes(16, "big")
+
+
+def _own_field(cls: type[Extension], name: str) -> tuple[int, Callable[[Any], bytes]] | None:
+    """Where an option's value stands in the struct, and how it is packed, if in one place and no other."""
+    if cls.encode is not Extension.encode or type(cls.layout) is not Layout:
+        return None
+    at = 0
+    found = None
+    for field in cls.layout.fields:
+        if name in getattr(field, "fields", ()) or (found and getattr(field, "field", "") == name):
+            return None
+        if getattr(field, "field", "") == name:
+            if isinstance(field, Pair):
+                found = at, _of_pair(field.struct.pack)
+            elif isinstance(field, Number):
+                found = at, field.struct.pack
+            elif isinstance(field, Raw):
+                found = at, bytes
+            else:
+                return None
+        at += field.size
+    return found
 
 
 def _names_protocol(bound: Bound) -> bool:
     if bound.later is None or bound.earlier is None:
         return "p" in bound.where
     return "p" in bound.later.where or "p" in bound.earlier.where
+
+
+def _of_pair(pack: Callable[..., bytes]) -> Callable[[Any], bytes]:
+    return lambda value: pack(*value)
 
 
 def _addresses6(source: int, destination: int, source_mask: int, destination_mask: int) -> bytes:

@@ -360,10 +360,11 @@ class Machine:
         self._sets: dict[str, int] = {}
         self._plugged: dict[tuple[Any, ...], bytes] = {}
         rules = list(_new_rules(plan))
-        asking = {bound for bound in {rule.bound for rule in rules} if _asks(bound)}
+        parts = {bound.part for bound in {rule.bound for rule in rules}}
+        asking = {part for part in parts if _asks(part)}
         opaque: list[tuple[Opaque, int, int]] = []
         for rule in rules if asking else ():
-            if rule.bound in asking:
+            if rule.bound.part in asking:
                 self._look_up_sets(rule)
                 uses = (*rule.matches, rule.target) if rule.bound.opaque else ()
                 where = rule.conditions.protocol, rule.line.number
@@ -400,8 +401,7 @@ class Machine:
 
 
 def _asks(bound: Bound) -> bool:
-    part = bound.part
-    placed = (*part.matches, part.target)
+    placed = (*bound.matches, bound.target)
     return bool(bound.opaque) or any(p is not None and issubclass(p.segment.cls, SetUse) for p in placed)
 
 
