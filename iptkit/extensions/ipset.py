@@ -69,12 +69,14 @@ class SetValue:
         for word in flags.split(","):
             # Only its first three letters are looked at.
             if word[:3] not in ("src", "dst"):
-                raise BadValue(f"{quote(flags)} must be src or dst, or several of them between commas")
+                message = f"{quote(flags)} must be src or dst, or several of them between commas"
+                raise BadValue(message, word=1)
             sources.append(word[:3] == "src")
         if len(sources) > DIMENSIONS:
-            raise BadValue(
+            message = (
                 f"{quote(flags)} has {len(sources)} words, and a set has {DIMENSIONS} dimensions at most"
             )
+            raise BadValue(message, word=1)
         return SetRef(name, tuple(sources))
 
     def show(self, value: SetRef) -> str:

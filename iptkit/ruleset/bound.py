@@ -168,6 +168,7 @@ class _GotoName:
 
 
 _BLANK = re.compile(r"[ \t\n\v\f\r]")
+_OPTION_NAME = re.compile(r"--[\w-]+")
 _TEXT, _JUMP, _GOTO = _Text(), _JumpName(), _GotoName()
 
 
@@ -280,14 +281,15 @@ class Segment:
             return option.type.parse(text, context)
         except ValueError as error:
             code = getattr(error, "code", "") or option.type.code
-            raise SegmentFault(Problem(str(error), option.field, code, getattr(error, "hint", ""))) from None
+            problem = Problem(str(error), option.field, code, getattr(error, "hint", ""))
+            raise SegmentFault(problem, getattr(error, "word", 0)) from None
 
 
 class SegmentFault(BadValue):
     """A BadValue that knows which option is at fault."""
 
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem.message, problem.code, problem.hint)
+    def __init__(self, problem: Problem, word: int = 0) -> None:
+        super().__init__(problem.message, problem.code, problem.hint, word)
         self.problem = problem
 
 
@@ -676,15 +678,27 @@ class _Binding:
             flag = "-j" if brings[0].isupper() else "-m"
             self.fault("IPT130", f"{name} needs {flag} {brings[0]}", at, f"put {flag} {brings[0]} before it")
         else:
-            self.fault("IPT130", f"no option is called {word}", at, self._meant(name))
+            # Those of iptables itself, of all that is loaded, and of what the protocol would load.
+            known = {
+                option: "" for option, core in LONG_NAMES if not (core.letter == "f" and self.family == 6)
+            }
+            for loaded in self._sources():
+                known.update(dict.fromkeys(options_by_name(loaded.cls), ""))
+            cls = find_match(self.protocol_text, self.family) if self.protocol_text else None
+            known.update(dict.fromkeys(options_by_name(cls), ""))
+            several = [option for option in known if option.startswith(name)]
+            if CORE_EXACT.get(name) is BY_LETTER["f"] or word[:2] == "-f":
+                self.fault("IPT124", "fragments are matched by -m frag in IPv6", at)
+            elif len(several) > 1 and len(name) > len("--"):
+                told = ", ".join(several[:-1])
+                self.fault("IPT130", f"{name} may be {told} or {several[-1]}", at, "write the whole name")
+            elif name[1:].swapcase() in BY_LETTER:
+                self.fault("IPT130", f"no option is called {word}", at, f"did you mean {name.swapcase()}?")
+            else:
+                self.fault("IPT130", f"no option is called {word}", at, self._meant(name, known))
 
-    def _meant(self, name: str) -> str:
-        """Which option an unknown one may stand for: of what is loaded, or of what is not."""
-        known = {option: "" for option, _ in LONG_NAMES}
-        for loaded in self._sources():
-            known.update(dict.fromkeys(options_by_name(loaded.cls), ""))
-        cls = find_match(self.protocol_text, self.family) if self.protocol_text else None
-        known.update(dict.fromkeys(options_by_name(cls), ""))
+    def _meant(self, name: str, known: dict[str, str]) -> str:
+        """Which option an unknown one may stand for: of those that are `known`, or of what is not loaded."""
         found = nearest(name, known)
         for elsewhere in _all_options(self.family):
             known.setdefault(elsewhere, elsewhere)
@@ -958,7 +972,8 @@ class _Binding:
             return None
         out = self.out
         for problem in required(loaded.cls, frozenset(loaded.present), out.protocol):
-            at = next((f[3] for f in loaded.fields if f[0].field == problem.field), loaded.word)
+            about = problem.field or mentioned(problem.message, loaded.fields)
+            at = next((f[3] for f in loaded.fields if f[0].field == about), loaded.word)
             self.fault(problem.code, problem.message, at, problem.hint)
         holes: list[int] = []
         fields = []
@@ -1021,6 +1036,12 @@ def required(cls: type[Extension], present: frozenset[str], protocol: int) -> li
         problems.append(Problem(f"{cls.name} needs one of {flags}", "", "IPT133"))
     problems += cls.missing(present, protocol)
     return problems
+
+
+def mentioned(message: str, fields: Iterable[tuple[Option[Any], tuple[Ref, ...], bool, int]]) -> str:
+    """The field of the first option given that a message names; "" where it names none."""
+    given = {name: option.field for option, *_ in fields for name in option.names}
+    return next((given[name] for name in _OPTION_NAME.findall(message) if name in given), "")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -1106,5 +1127,6 @@ def _brings(name: str, family: Family) -> list[str]:
         found = find_target(target, family)
         if found is not None and name in options_by_name(found):
             out.append(target)
-    out.sort(key=lambda n: n not in ("tcp", "udp", "icmp", "icmp6", "esp", "ah"))
+    # What is meant most often: MARK before CONNMARK.
+    out.sort(key=lambda n: (n not in ("tcp", "udp", "icmp", "icmp6", "esp", "ah"), len(n)))
     return out

@@ -20,6 +20,7 @@ from iptkit.extensions.core import BUILTIN_CHAINS, CHAIN_NAME_LIMIT, NETWORKS, V
 from iptkit.extensions.registry import TARGETS, find_target
 from iptkit.extensions.spec import HOOKS
 from iptkit.ruleset.binding import RULE_COMMANDS, Fault, Memo, SegmentFault, did_you_mean
+from iptkit.ruleset.bound import mentioned
 from iptkit.ruleset.model import NO_COUNTERS, BrokenRule, Chain, Rule, Ruleset, Table
 from iptkit.ruleset.steps import (
     Append,
@@ -710,12 +711,8 @@ class _Interpreter:
         for placed in bound.reading:
             try:
                 placed.segment.use(placed.key(made), self.binder.context)
-            except SegmentFault as error:
-                faults.append(_fault_of(placed, bound.offset, error))
             except ValueError as error:
-                code = getattr(error, "code", "") or "IPT129"
-                word = placed.word + bound.offset
-                faults.append(Fault(code, str(error), word, getattr(error, "hint", "")))
+                faults.append(_fault_of(placed, bound, error))
         return made, faults
 
     def _run_command(self, line: RuleLine, bound: Bound, values: tuple[Any, ...]) -> None:
@@ -1061,15 +1058,22 @@ class _Interpreter:
                 chain.counters = NO_COUNTERS
 
 
-def _fault_of(placed: Placed, offset: int, error: SegmentFault) -> Fault:
-    """A segment's fault; `offset` words stand before those that `placed` counts."""
-    problem = error.problem
-    word = placed.word + offset
-    for option, refs, _, at in placed.segment.fields:
-        if option.field == problem.field:
-            word += at + (1 if refs else 0)
+def _fault_of(placed: Placed, bound: Bound, error: ValueError) -> Fault:
+    """What is wrong with a match or target, at the value of the option it is about."""
+    problem = error.problem if isinstance(error, SegmentFault) else None
+    fields = placed.segment.fields
+    about = problem.field if problem is not None and problem.field else mentioned(str(error), fields)
+    word = placed.word + bound.offset
+    for option, refs, _, at in fields:
+        if option.field == about:
+            word += at
+            # `--option=value` is one word.
+            if refs and "=" not in (bound.shape.words[word] or ""):
+                word += 1 + min(getattr(error, "word", 0), len(refs) - 1)
             break
-    return Fault(problem.code, problem.message, word, problem.hint, 2, problem.backends)
+    if problem is not None:
+        return Fault(problem.code, problem.message, word, problem.hint, 2, problem.backends)
+    return Fault(getattr(error, "code", "") or "IPT129", str(error), word, getattr(error, "hint", ""))
 
 
 def _odd_word(line: RuleLine) -> int:

@@ -41,6 +41,10 @@ MEANT = [
     ("-m limit --limt 5/s", "--limt", "did you mean --limit?"),
     ("--jmp ACCEPT", "--jmp", "did you mean --jump?"),
     ("-m multiport --multiprots 1 -p tcp", "--multiprots", "no option is called"),
+    ("-m conntrack --cts NEW", "--cts", "--cts may be --ctstate or --ctstatus"),
+    ("-p tcp --s 80", "--s", "--s may be --source, --src, --set-counters, --sport, --source-port or --syn"),
+    ("--set-mark 1", "--set-mark", "put -j MARK before it"),
+    ("-J ACCEPT", "-J", "did you mean -j?"),
     # extensions and chains
     ("-m contrack", "contrack", "did you mean conntrack?"),
     ("-m Multiport", "Multiport", "did you mean multiport?"),
@@ -63,6 +67,12 @@ MEANT = [
     ("-s 10.0.0.1/33", "10.0.0.1/33", "a number of bits from 0 to 32"),
     ("-m limit --limit 5/week", "5/week", "second, minute, hour and day"),
     ("-j LOG --log-level wraning", "wraning", 'did you mean "warning"?'),
+    ("-p tcp --tcp-flags SYN FOO", "FOO", "FIN, SYN, RST, PSH, ACK, URG, ALL, NONE"),
+    ("-m set --match-set a in", "in", "must be src or dst"),
+    ("-m conntrack --ctstate=FOO -j ACCEPT", "--ctstate=FOO", "INVALID, NEW"),
+    ("-m policy --dir in --pol none --strict", "none", "exclude each other"),
+    ("-m statistic --mode nth --every 5 --packet 5", "5", "it must be below --every"),
+    ("-j RATEEST --rateest-name x --rateest-interval 1s --rateest-ewmalog 1s", "1s", "above 1.5 intervals"),
     ("-c x 1", "x", "not a number"),
     ("-c 1 x", "x", "not a number"),
 ]

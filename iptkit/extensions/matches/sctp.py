@@ -92,13 +92,13 @@ class ChunkTypes:
             name, _, letters = piece.partition(":")
             number = CHUNKS.get(name.upper())
             if number is None:
-                raise BadValue(f"no SCTP chunk is called {quote(name)}", hint=choices(name, CHUNKS))
+                raise BadValue(f"no SCTP chunk is called {quote(name)}", hint=choices(name, CHUNKS), word=1)
             types |= 1 << number
             for letter in letters:
                 bit = FLAGS.get(number, {}).get(letter.upper())
                 if bit is None:
                     known = "".join(FLAGS.get(number, ())) or "none"
-                    raise BadValue(f"{name} has no flag {quote(letter)}", hint=f"its flags: {known}")
+                    raise BadValue(f"{name} has no flag {quote(letter)}", hint=f"its flags: {known}", word=1)
                 kept_as = _TYPE_OF_FLAGS.get(number, number)
                 is_set, looked_at = flags.get(kept_as, (0, 0))
                 flags[kept_as] = (is_set | bit if letter.isupper() else is_set, looked_at | bit)

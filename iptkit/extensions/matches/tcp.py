@@ -31,9 +31,9 @@ class TcpFlags:
     code = "IPT129"
 
     def parse(self, text: tuple[str, str], context: Context) -> tuple[int, int]:
-        return self._set(text[0]), self._set(text[1])
+        return self._set(text[0], 0), self._set(text[1], 1)
 
-    def _set(self, text: str) -> int:
+    def _set(self, text: str, word: int) -> int:
         bits = 0
         # strtok() reads the list: commas in a row are one.
         for name in filter(None, text.split(",")):
@@ -43,9 +43,8 @@ class TcpFlags:
             elif upper in FLAGS:
                 bits |= FLAGS[upper]
             elif upper != "NONE":
-                raise BadValue(
-                    f"no TCP flag is called {quote(name)}", hint=choices(name, (*FLAGS, "ALL", "NONE"))
-                )
+                hint = choices(name, (*FLAGS, "ALL", "NONE"))
+                raise BadValue(f"no TCP flag is called {quote(name)}", hint=hint, word=word)
         return bits
 
     def show(self, value: tuple[int, int]) -> str:
