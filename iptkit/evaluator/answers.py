@@ -13,7 +13,6 @@ from iptkit.values.checksum import checksum, ones_sum, pseudo_sum
 from iptkit.values.packet import (
     ACK,
     AH,
-    DCCP,
     ESP,
     FIN,
     GRE,
@@ -55,10 +54,11 @@ REJECT6 = {
     "icmp6-policy-fail": 5,
     "icmp6-reject-route": 6,
 }
-ERRORS4 = frozenset((3, 4, 5, 11, 12))
+# About these no error is sent: errors, and types that nobody uses (icmp_pointers).
+ERRORS4 = frozenset((1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12))
 HIGHEST4 = 18  # NR_ICMP_TYPES
 # Protocols whose checksum REJECT does not look at: other sums, or sums of a part only.
-UNCHECKED = frozenset((GRE, AH, ESP, SCTP, UDPLITE, DCCP))
+UNCHECKED = frozenset((GRE, AH, ESP, SCTP, UDPLITE))
 
 
 def ip_packet(
@@ -71,10 +71,24 @@ def ip_packet(
     tos: int = 0,
     ttl: int = TTL,
     flags: int = 0,
+    options: bytes = b"",
 ) -> Packet:
     """A packet of the machine's own; the identification is the kernel's choice, and 0 here."""
     if family == 4:
-        header = struct.pack("!BBHHHBBHII", 0x45, tos, 20 + len(upper), 0, flags, ttl, proto, 0, src, dst)
+        header = struct.pack(
+            "!BBHHHBBHII",
+            0x45 + len(options) // 4,
+            tos,
+            20 + len(options) + len(upper),
+            0,
+            flags,
+            ttl,
+            proto,
+            0,
+            src,
+            dst,
+        )
+        header += options
         header = header[:10] + checksum(header).to_bytes(2, "big") + header[12:]
     else:
         header = struct.pack("!IHBB", 6 << 28 | tos << 20, len(upper), proto, ttl)
@@ -105,11 +119,12 @@ def icmp_message(
     *,
     tos: int = 0,
     ttl: int = TTL,
+    options: bytes = b"",
 ) -> Packet:
     """An ICMP or ICMPv6 message."""
     proto = ICMP if family == 4 else ICMPV6
     upper = with_sum(family, src, dst, proto, bytes((kind, code, 0, 0)) + rest + bytes(body), 2)
-    return ip_packet(family, src, dst, proto, upper, tos=tos, ttl=ttl)
+    return ip_packet(family, src, dst, proto, upper, tos=tos, ttl=ttl, options=options)
 
 
 def error_tos(tos: int) -> int:
@@ -127,7 +142,7 @@ def is_icmp_error(packet: Packet) -> bool:
     return False
 
 
-def reset(old: Packet, *, partial: bool = False) -> Packet | None:
+def reset(old: Packet, *, partial: bool = False, tos: int = 0, ttl: int = TTL) -> Packet | None:
     """The RST that answers a TCP segment; None for what is not answered.
 
     `partial`: its checksum is left to the hardware.
@@ -149,7 +164,7 @@ def reset(old: Packet, *, partial: bool = False) -> Packet | None:
     upper = struct.pack("!HHIIBBHHH", old.dport, old.sport, answer[0], answer[1], 0x50, answer[2], 0, 0, 0)
     family = old.family
     upper = with_sum(family, old.dst, old.src, TCP, upper, 16)
-    packet = ip_packet(family, old.dst, old.src, TCP, upper, flags=DONT_FRAGMENT)
+    packet = ip_packet(family, old.dst, old.src, TCP, upper, tos=tos, ttl=ttl, flags=DONT_FRAGMENT)
     packet.partial = partial
     return packet
 
@@ -186,3 +201,12 @@ def has_no_sum(packet: Packet) -> bool:
         at = packet.l4 + 6
         return len(packet.data) >= at + 2 and not packet.data[at] and not packet.data[at + 1]
     return packet.proto in UNCHECKED
+
+
+def covered_sum_is_right(packet: Packet, size: int) -> bool:
+    """Is the sum over so many bytes of the upper layer, and over the pseudo header, right?"""
+    data = packet.data
+    upper = data[packet.l4 : packet.l4 + size]
+    first, second, end = (12, 16, 20) if packet.family == 4 else (8, 24, 40)
+    start = pseudo_sum(bytes(data[first:second]), bytes(data[second:end]), packet.proto, len(upper))
+    return ones_sum(upper, start) == 0xFFFF

@@ -19,6 +19,7 @@ from iptkit.conntrack.tcp import set_closing
 from iptkit.conntrack.tracker import Tracker
 from iptkit.evaluator import answers
 from iptkit.evaluator.chains import CompiledTable, Line, Walkable, compile_ruleset, load_uses, walk
+from iptkit.evaluator.ipoptions import Options, Refused
 from iptkit.evaluator.routing import Routing, scope6
 from iptkit.evaluator.stack import answer as stack_answer
 from iptkit.evaluator.sysctls import Sysctls
@@ -26,7 +27,7 @@ from iptkit.evaluator.topology import LOOPBACK, Route, two_networks
 from iptkit.evaluator.world import Doubt, Surroundings
 from iptkit.extensions.spec import HOOKS
 from iptkit.extensions.world import ACCEPT, DROP, STOLEN
-from iptkit.values.checksum import ones_sum
+from iptkit.values.checksum import checksum, ones_sum
 from iptkit.values.packet import (
     CT_RELATED,
     CT_RELATED_REPLY,
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 
 DONT_FRAGMENT = 0x4000
 LEAST_MTU4, LEAST_MTU6 = 68, 1280
+KERNELS_ID = 0x8000  # an IP identification that the kernel picks, at random
+ERROR_BURST = 5.0  # net.ipv4.route.error_burst, in errors (its cost is a second for each)
 HELD = "waiting for its other fragments"
 ALL_HOSTS = 0xE0000001  # 224.0.0.1, which every interface listens to
 ALL_NODES6 = (0xFF01 << 112 | 1, 0xFF02 << 112 | 1)
@@ -129,6 +132,7 @@ class Machine(Surroundings):
         self.drops: list[tuple[Packet, str, Line | None]] = []
         self.last_doubts: list[Doubt] = []  # of the step before, see iptkit.evaluator.session
         self._ways: dict[tuple[int, int, str], Way] = {}
+        self._tokens: dict[int, tuple[float, float]] = {}  # by source, see _may_tell
         self._waiting: list[Packet] = []  # on their way over lo
         self.tables: dict[str, CompiledTable] = {}
         self.load(ruleset)
@@ -170,12 +174,15 @@ class Machine(Surroundings):
     def _run_waiting(self) -> None:
         while self._waiting:
             packet = self._waiting.pop(0)
-            packet.in_interface = LOOPBACK
+            packet.in_interface = packet.out_interface
             packet.out_interface = ""
             packet.owner = None
-            packet.link_type = "unicast"
-            packet.source_mac = packet.destination_mac = bytes(6)
-            self._prerouting(packet)
+            if packet.in_interface == LOOPBACK:
+                packet.link_type = "unicast"
+                packet.source_mac = packet.destination_mac = bytes(6)
+            else:
+                packet.link_type = "loopback"
+            self._prerouting(packet, routed=True)
 
     def _receive(self, packet: Packet) -> None:
         if packet.link_type == "otherhost":
@@ -273,7 +280,8 @@ class Machine(Surroundings):
         if self.noting:
             self.drops.append((packet, why, line))
 
-    def _prerouting(self, packet: Packet) -> None:
+    def _prerouting(self, packet: Packet, *, routed: bool = False) -> None:
+        """`routed`: the packet was sent by the machine to itself, and has its route already."""
         if packet.is_fragment or packet.headers:
             whole = self.fragments.add(packet, self.now)
             if whole is None:
@@ -287,8 +295,8 @@ class Machine(Surroundings):
             and self._nat("DNAT", hook, packet)
         ):
             return None
-        if packet.in_interface == LOOPBACK and packet.route is not None:
-            return self._input(packet)  # it brought its route with it
+        if routed:
+            return self._input(packet)
         if packet.family == 4:
             return self._route_in4(packet)
         return self._route_in6(packet)
@@ -315,10 +323,13 @@ class Machine(Surroundings):
             and self._table("filter", hook, packet)
             and self._table("security", hook, packet)
         ):
+            if packet.ip_options is not None:
+                out = self.routing.source_for(packet.route, packet.dst)
+                packet.ip_options.forward(packet, out or 0)
             self._postrouting(packet)
 
-    def _postrouting(self, packet: Packet) -> int:
-        """Gives the errno of a local sender, 0 for none."""
+    def _postrouting(self, packet: Packet, *, back: bool = False) -> int:
+        """Gives the errno of a local sender, 0 for none.  `back`: the packet is to come back at once."""
         hook = "POSTROUTING"
         if not (self._table("mangle", hook, packet) and self._nat("SNAT", hook, packet)):
             return errno.EPERM
@@ -326,6 +337,9 @@ class Machine(Surroundings):
             self.egress.append(Seen(packet.copy(), packet.out_interface))
         if not self._confirm(packet):
             return errno.EPERM
+        if back:
+            self._waiting.append(packet)
+            return 0
         return self._transmit(packet)
 
     def _local_out(self, packet: Packet) -> int:
@@ -354,6 +368,10 @@ class Machine(Surroundings):
         if not (self._table("filter", hook, packet) and self._table("security", hook, packet)):
             return errno.EPERM
         packet.out_interface = device_of(packet.route)
+        kind = packet.route.kind
+        if kind == "broadcast" or (kind == "multicast" and packet.dst == ALL_HOSTS):
+            # The machine is among those it speaks to (ip_mc_output).
+            self._postrouting(packet.copy(), back=True)
         return self._postrouting(packet)
 
     def _reroute(self, packet: Packet) -> int:
@@ -365,7 +383,7 @@ class Machine(Surroundings):
 
     def _find_way(self, packet: Packet) -> int:
         """Set the route of a packet of the machine's own; gives an errno where there is none."""
-        route = self._pick(self.routing.lookup(packet.dst, packet.out_interface))
+        route = self._pick(self.routing.way_out(packet.dst, packet.out_interface))
         kind = "none" if route is None else route.kind
         if route is None or kind in UNREACHABLE:
             return UNREACHABLE[kind][0]
@@ -391,14 +409,16 @@ class Machine(Surroundings):
                 if len(self._ways) >= REMEMBERED:
                     self._ways.clear()
                 self._ways[key] = way
+        if way.kind == "drop":
+            return self._drop(packet, way.why)
+        packet.route = way.route
+        if packet.l4 > 20 and not self._take_options(packet):
+            return None
         if way.kind == "forward":
             assert way.route is not None
             return self._forward4(packet, way.route)
         if way.kind == "deliver":
-            packet.route = way.route
             return self._input(packet)
-        if way.kind == "drop":
-            return self._drop(packet, way.why)
         return self._refuse(packet, way.kind, self.sysctls.forwarding4(packet.in_interface))
 
     def _judge4(self, packet: Packet) -> Way:
@@ -437,6 +457,33 @@ class Machine(Surroundings):
             return Way("drop", why=MARTIAN_SOURCE.why, chance=chance)
         return Way("forward", route, chance=chance)
 
+    def _take_options(self, packet: Packet) -> bool:
+        """Look at the options of the header (ip_rcv_options); False where the packet ends there."""
+        options = packet.ip_options = Options()
+        try:
+            options.read(packet, self._answering_address(packet), self.now, self._is_elsewhere)
+        except Refused as refused:
+            self._drop(packet, "options of the header that make no sense")
+            self.icmp_error(packet, 12, 0, refused.at << 24)
+            return False
+        if options.source_route:
+            self._drop(packet, "source routes are not taken")
+            return False
+        return True
+
+    def _is_elsewhere(self, address: int) -> bool:
+        return self.routing.kind_of(address) not in ("local", "broadcast", "multicast")
+
+    def _answering_address(self, packet: Packet) -> int:
+        """The address that an answer to a packet would have (fib_compute_spec_dst)."""
+        route = packet.route
+        if route is not None and route.kind == "local":
+            return packet.dst
+        back = self.routing.lookup(packet.src)
+        if back is None or back.kind in UNREACHABLE:
+            return self.routing.first_address(packet.in_interface, packet.src) or 0
+        return self.routing.source_for(back, packet.src) or 0
+
     def _source_fits4(self, packet: Packet) -> bool:
         """fib_validate_source: is the source no address of ours, and, with rp_filter, where it belongs?"""
         interface = packet.in_interface
@@ -458,8 +505,18 @@ class Machine(Surroundings):
         """There is no way: tell the sender, if this is a router (ip_error, ip6_pkt_drop)."""
         self._drop(packet, {"none": "no route"}.get(kind, f"{kind} route"))
         code = UNREACHABLE[kind][1 if self.family == 4 else 2]
-        if code >= 0 and forwarding:
+        if code >= 0 and forwarding and (self.family == 6 or self._may_tell(packet.src)):
             self.icmp_error(packet, 3 if self.family == 4 else 1, code)
+
+    def _may_tell(self, source: int) -> bool:
+        """Routers tell one sender of five unreachable destinations at once, then of one a second."""
+        tokens, last = self._tokens.get(source, (ERROR_BURST, self.now))
+        tokens = min(tokens + self.now - last, ERROR_BURST)
+        told = tokens >= 1
+        if source not in self._tokens and len(self._tokens) >= REMEMBERED:
+            self._tokens.clear()
+        self._tokens[source] = tokens - told, self.now
+        return told
 
     def _deliver(self, packet: Packet, route: Route) -> None:
         packet.route = route
@@ -543,6 +600,8 @@ class Machine(Surroundings):
     def _send_out(self, packet: Packet) -> int:
         """raw_sendmsg with IP_HDRINCL, rawv6_sendmsg."""
         code = self._find_way(packet)
+        if not code and packet.family == 4:
+            code = self._complete(packet)
         if code:
             self._drop(packet, "no route")
             return code
@@ -551,6 +610,23 @@ class Machine(Surroundings):
             self._drop(packet, "bigger than the MTU")
             return errno.EMSGSIZE
         return self._local_out(packet)
+
+    def _complete(self, packet: Packet) -> int:
+        """Fill in what a program left to the kernel (raw_send_hdrinc); gives an errno."""
+        route = packet.route
+        if route.kind == "broadcast":
+            return errno.EACCES  # SO_BROADCAST is not set
+        if not packet.src:
+            # The upper layer's checksum is the program's affair.
+            source = self.routing.source_for(route, packet.dst) or 0
+            packet.src = source
+            packet.data[12:16] = source.to_bytes(4, "big")
+        if not packet.ip_id and not packet.dont_fragment:
+            packet.ip_id = KERNELS_ID
+            packet.data[4:6] = KERNELS_ID.to_bytes(2, "big")
+        packet.data[10:12] = bytes(2)
+        packet.data[10:12] = checksum(packet.data[: packet.l4]).to_bytes(2, "big")
+        return 0
 
     def send(self, packet: Packet) -> None:
         """Send a packet the machine made."""
@@ -621,7 +697,7 @@ class Machine(Surroundings):
         if packet.fragment_offset or (route is not None and route.kind in ("broadcast", "multicast")):
             return None
         back = self._pick(self.routing.lookup(packet.src))
-        if back is None or back.kind in UNREACHABLE or back.kind in ("broadcast", "multicast"):
+        if back is None or back.kind in UNREACHABLE:
             return None
         source: int | None = packet.dst
         if route is None or route.kind != "local":
@@ -631,7 +707,8 @@ class Machine(Surroundings):
                 source = self.routing.source_for(back, packet.src)
         if source is None:
             source = 0xC0000008  # INADDR_DUMMY
-        room = min(self.route_mtu(back) or 0, answers.MOST_QUOTED4) - 28
+        options = packet.ip_options.echo(packet, source, self.now) if packet.ip_options is not None else b""
+        room = min(self.route_mtu(back) or 0, answers.MOST_QUOTED4) - 28 - len(options)
         error = answers.icmp_message(
             4,
             source,
@@ -641,7 +718,8 @@ class Machine(Surroundings):
             info.to_bytes(4, "big"),
             packet.data[:room],
             tos=answers.error_tos(packet.tos),
-            ttl=self.sysctls.get("net.ipv4.ip_default_ttl"),
+            ttl=self.default_ttl(),
+            options=options,
         )
         error.route = back
         return error
@@ -671,6 +749,10 @@ class Machine(Surroundings):
         )
         error.route = back
         return error
+
+    def default_ttl(self) -> int:
+        """The TTL or hop limit of the machine's own packets."""
+        return self.sysctls.get("net.ipv4.ip_default_ttl") if self.family == 4 else answers.TTL
 
     def attach(self, new: Packet, old: Packet) -> None:
         """The new packet belongs to the old one's connection (nf_conntrack_attach)."""
@@ -702,7 +784,8 @@ class Machine(Surroundings):
             return
         if packet.family == 6 and (packet.src >> 120 == 0xFF or packet.dst >> 120 == 0xFF or not packet.src):
             return
-        answer = answers.reset(packet, partial=self.family == 4)
+        ttl = self.default_ttl()
+        answer = answers.reset(packet, partial=self.family == 4, ttl=ttl)
         if answer is None or not self._sum_passes(packet, any_protocol=False):
             return
         if self._find_way(answer):

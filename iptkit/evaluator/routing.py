@@ -93,11 +93,26 @@ class Routing:
                 return self._own(destination, "multicast", "", 0)
         elif destination >> 120 == 0xFF:
             return self._own(destination, "multicast", "", 0)
+        return self._main(destination)
+
+    def _main(self, destination: int) -> Route | None:
         for length in self._lengths:
             route = self._by_length[length].get(destination >> (self.width - length))
             if route is not None:
                 return route
         return None
+
+    def way_out(self, destination: int, interface: str = "") -> Route | None:
+        """The route of the machine's own packets: groups are spoken to where the main table says."""
+        if self.family == 4 and not destination:
+            return self._own(0x7F000001, "local", LOOPBACK, 0x7F000001)  # 0.0.0.0 is this very machine
+        found = self.lookup(destination, interface)
+        if found is None or found.kind != "multicast" or found.interface:
+            return found
+        by = self._main(destination) if self.family == 4 else None
+        if by is None or by.kind != "unicast":
+            return by
+        return Route(self.family, destination, self.width, by.interface, kind="multicast", source=by.source)
 
     # -- addresses
 

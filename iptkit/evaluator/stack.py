@@ -9,6 +9,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from iptkit.evaluator import answers
+from iptkit.values.checksum import ones_sum
 from iptkit.values.packet import ICMP, ICMPV6, NO_NEXT, TCP, UDP, UDPLITE
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ def _next_header_at(packet: Packet) -> int:
 
 
 def _right(packet: Packet) -> bool:
+    if packet.proto == ICMP:
+        return ones_sum(packet.data[packet.l4 :]) == 0xFFFF
     return answers.sum_is_right(packet, any_protocol=True)
 
 
@@ -68,15 +71,29 @@ def _icmp(machine: Machine, packet: Packet) -> None:
         # Milliseconds since midnight, UTC: received, sent (RFC 792).
         now = int(machine.now * 1000) % 86_400_000
         body = body[:4] + struct.pack("!II", now, now)
+        code = 0
     else:
-        return
-    if code and kind == TIMESTAMP:
         return
     source = packet.dst
     if not _unicast(packet):
         source = machine.routing.first_address(packet.in_interface, packet.src) or 0
+    known = packet.ip_options
+    options = known.echo(packet, source, machine.now) if known is not None else b""
     rest = bytes(data[at + 4 : at + 8])
-    machine.send(answers.icmp_message(4, source, packet.src, reply, 0, rest, body, tos=packet.tos))
+    machine.send(
+        answers.icmp_message(
+            4,
+            source,
+            packet.src,
+            reply,
+            code,
+            rest,
+            body,
+            tos=packet.tos,
+            ttl=machine.default_ttl(),
+            options=options,
+        )
+    )
 
 
 def _icmp6(machine: Machine, packet: Packet) -> None:
@@ -120,7 +137,9 @@ def _advertise(machine: Machine, packet: Packet, target: bytes) -> None:
 def _tcp(machine: Machine, packet: Packet) -> None:
     if not _unicast(packet) or not _right(packet):
         return
-    found = answers.reset(packet)
+    # The answer has the segment's class of service, without its ECN bits (tcp_v4_send_reset).
+    tos = packet.tos & 0xFC if packet.family == 4 else 0
+    found = answers.reset(packet, tos=tos, ttl=machine.default_ttl())
     if found is not None:
         machine.send(found)
 
@@ -135,7 +154,9 @@ def _udp(machine: Machine, packet: Packet) -> None:
         return
     if not has_sum and packet.family == 6:
         return
-    if has_sum and not _right(packet):
+    # UDP's length may be less than what is there: the rest is cut off before the sum is looked at.
+    covered = length if packet.proto == UDP else len(data) - at
+    if has_sum and not answers.covered_sum_is_right(packet, covered):
         return
     if _unicast(packet):
         machine.icmp_error(packet, *((3, 3) if packet.family == 4 else (1, 4)))

@@ -68,6 +68,7 @@ class Packet:
     traced                       TRACE was met
     generated                    made on the way by the machine itself, not injected
     route                        what routing decided (iptkit.evaluator.routing)
+    ip_options                   what the stack noted of the options of an IPv4 packet that came in
     checked                      was the upper layer's checksum right, where somebody looked; None: nobody did
     partial                      its checksum is left to the hardware, so that over lo nobody makes it
     fragment_sizes               of the fragments it was put together from, in bytes of upper layer
@@ -89,6 +90,7 @@ class Packet:
         "headers",
         "in_interface",
         "ip_id",
+        "ip_options",
         "l4",
         "length",
         "link_type",
@@ -129,6 +131,7 @@ class Packet:
         self.ctinfo = 0
         self.traced = self.generated = self.partial = False
         self.route: Any = None
+        self.ip_options: Any = None
         self.checked: bool | None = None
         self.fragment_sizes: tuple[int, ...] = ()
         self.reread()
