@@ -24,7 +24,7 @@ from iptkit.extensions.core import INTERFACE, NETWORKS, Jump, Verdict
 from iptkit.extensions.registry import TARGETS
 from iptkit.extensions.spec import Opaque
 from iptkit.report.json import findings_of
-from iptkit.report.readable import file_name
+from iptkit.report.readable import Lines, file_name
 from iptkit.ruleset.binding import Binder, options_by_name
 from iptkit.ruleset.interpret import interpret, parse_chain_counters
 from iptkit.ruleset.model import NO_COUNTERS, Rule
@@ -106,6 +106,8 @@ class Ast:
         said = self._said
         ends = self.document.joined
         findings = self._findings
+        source = self.document.source
+        by_number = Lines(source)
         for at, line in enumerate(self.document.lines):
             out: dict[str, Any] = {"kind": line.kind, "number": line.number, "raw": said(line.raw)}
             if at in ends:
@@ -120,7 +122,7 @@ class Ast:
             # The pieces of a line that is too long have one number: its findings go with the first.
             found = findings.pop(line.number, None)
             if found:
-                out["diagnostics"] = findings_of(self.document.source, found)
+                out["diagnostics"] = findings_of(source, found, by_number)
             yield out
 
     def _refused(self, document: Document) -> dict[int, list[Diagnostic]]:

@@ -33,9 +33,11 @@ def document(checked: Iterable[tuple[Source, Iterable[Diagnostic]]]) -> dict[str
     return {"schema": SCHEMA, "files": files, "findings": findings}
 
 
-def findings_of(source: Source, diagnostics: Iterable[Diagnostic]) -> list[dict[str, Any]]:
-    """The findings of one source as JSON objects."""
-    lines = Lines(source)
+def findings_of(
+    source: Source, diagnostics: Iterable[Diagnostic], lines: Lines | None = None
+) -> list[dict[str, Any]]:
+    """The findings of one source as JSON objects; `lines` are the source's, where they are wanted often."""
+    lines = lines or Lines(source)
     file = file_name(source)
     return [_finding(file, lines, found) for found in diagnostics]
 

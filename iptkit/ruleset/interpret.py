@@ -182,6 +182,8 @@ class _Interpreter:
         self.skipping = False  # inside a section that -T leaves out
         self.jumped_to: frozenset[str] = frozenset()  # as of line jumped_at, see _jumped_to
         self.jumped_at = -1
+        self.own_lines: frozenset[int] = frozenset()  # ids of the document's lines, once asked for
+        self.identities: dict[int, tuple[Rule, object]] = {}  # by the id of the rule, for -C and -D
 
     def run(self) -> Outcome:
         out = self.out
@@ -761,8 +763,9 @@ class _Interpreter:
         """Is this a line of the section that is being read?"""
         if self.section is None or line.number <= self.section.line.number:
             return False
-        lines = self.document.lines
-        return line.number <= len(lines) and lines[line.number - 1] is line
+        if not self.own_lines:
+            self.own_lines = frozenset(map(id, self.document.lines))
+        return id(line) in self.own_lines
 
     def _chains(self, name: str | None) -> list[Chain]:
         if name is None:
@@ -948,7 +951,7 @@ class _Interpreter:
         for wanted in rules:
             identity = wanted.identity()
             for at, rule in enumerate(chain.rules):
-                if rule.identity() == identity:
+                if self._identity(rule) == identity:
                     if delete:
                         del chain.rules[at]
                         self._step(Remove(chain.name, at + 1))
@@ -957,6 +960,13 @@ class _Interpreter:
                 if self._has_broken(chain.name):
                     raise _Consequence
                 raise _Refused(Fault("IPT020", f"{chain.name} has no such rule", -1, "", 1))
+
+    def _identity(self, rule: Rule) -> object:
+        """A rule's identity, worked out once: a file of many -D asks for each rule's many times."""
+        known = self.identities.get(id(rule))
+        if known is None or known[0] is not rule:
+            known = self.identities[id(rule)] = rule, rule.identity()
+        return known[1]
 
     def _new_chain(self, line: RuleLine, name: str) -> None:
         if name[:1] in ("-", "!"):
