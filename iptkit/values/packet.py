@@ -186,7 +186,7 @@ class Packet:
         at = 40
         headers = []
         while proto in EXTENSIONS6 and proto != NO_NEXT:
-            if len(data) < at + (4 if proto == FRAGMENT else 2):
+            if len(data) < at + (4 if proto in (FRAGMENT, ROUTING) else 2):
                 break
             headers.append(Header(proto, at))
             if proto == FRAGMENT:
