@@ -65,6 +65,8 @@ def _has_option(packet: Packet, wanted: int) -> bool:
     data, at = packet.data, packet.l4
     end = at + data[at + 4] * 4
     at += 12 + (4 if data[at + 8] & 1 else 0) + _MORE.get(data[at + 8] >> 1 & 15, 12)
+    if at == end:
+        return False
     if end < at or len(data) < end:
         raise HotDrop
     while at < end:
