@@ -17,7 +17,7 @@ from iptkit.lint.alike import Alike
 from iptkit.lint.calls import Calls
 from iptkit.lint.conditions import STATE_MATCHES, states_in
 from iptkit.lint.flow import Flow
-from iptkit.lint.judged import MOST_RULES, judge
+from iptkit.lint.judged import judge
 from iptkit.lint.kernel import refusals
 from iptkit.lint.meant import Meant
 from iptkit.lint.normal import Forms
@@ -322,7 +322,7 @@ class SectionFacts:
     @functools.cached_property
     def is_judged(self) -> bool:
         """Has every rule been looked at?  Of large sections only what is plain is judged."""
-        return self.flow is not None and sum(len(chain.rules) for chain in self.chains.values()) <= MOST_RULES
+        return self.flow is not None and not self.flow.is_large
 
     @functools.cached_property
     def dead(self) -> set[int]:

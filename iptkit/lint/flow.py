@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from iptkit.syntax.document import RuleLine
 
 MOST_RULES = 2_500  # of a chain; of longer ones only rules without a condition are looked at
-MOST_WORK = 600_000  # boxes compared, for a whole section
+LARGE = 6_000  # rules of a section
+FOR_QUESTIONS = 200_000  # boxes compared, for what checks ask about a whole section
 _MOST_MASKS = 32
 _MOST_TAKEN = 200  # boxes that are taken from what a jump sends on
 _MOST_CALLS = 64  # of one chain, from long chains
@@ -157,7 +158,7 @@ class Flow:
     def __init__(self, section: SectionFacts) -> None:
         self._section = section
         self.asked = Asked(section.facts.family, _masks(section))
-        self.work = Work(MOST_WORK)
+        self.work = Work(FOR_QUESTIONS)
         self.remains = Remains(self.asked.domain, self.work)
         self._items: dict[str, list[Item]] = {}
         self._places: dict[str, dict[int, int]] = {}
@@ -174,6 +175,11 @@ class Flow:
         if any(loop & calls.reached for loop in calls.loops):
             return False
         return not calls.too_deep(_DEEPEST)
+
+    @functools.cached_property
+    def is_large(self) -> bool:
+        """Has the section so many rules that not each can be looked at?"""
+        return sum(len(chain.rules) for chain in self._section.chains.values()) > LARGE
 
     def is_long(self, name: str) -> bool:
         """Has a chain more rules than can be looked at one by one?"""
@@ -333,12 +339,14 @@ class Flow:
         """Packets that a chain sends back to nobody, wherever they come from.  Perhaps there are more."""
         found = self._decided.get(name)
         if found is None:
-            self._decided[name] = []  # a chain that needs itself proves nothing
             if self._section.chains[name].builtin:
                 found = []
-            elif self.is_long(name) or self._section.reach.decides(name):
-                found = EVERYTHING if self._section.reach.decides(name) else []
+            elif self._section.reach.decides(name):
+                found = EVERYTHING
+            elif self.is_large or self.is_long(name):
+                found = []
             else:
+                self._decided[name] = []  # a chain that needs itself proves nothing
                 found = self._decided_by(name)
             self._decided[name] = found
         return found
@@ -476,6 +484,8 @@ class Flow:
         """May any packet that a rule sends into a chain leave that without a verdict?"""
         try:
             decided = self.decided(called)
+            if not decided and not self.is_long(called):
+                decided = self._decided_by(called)
             if {} in decided:
                 return False
             item = self.item(chain.name, rule)
@@ -542,8 +552,14 @@ class Flow:
                 pending.append((item.target.chain, iter(self.items(item.target.chain))))
 
     def named_ports(self, name: str) -> Span:
-        """The destination ports that rules of a built-in chain, or those it leads to, name."""
+        """The destination ports that rules of a built-in chain, or those it leads to, name.
+
+        Raises TooMuch.
+        """
         spans: list[Span] = []
+        chains = self._section.chains
+        if sum(len(chains[each].rules) for each in self._section.calls.nft.from_builtin[name]) > LARGE:
+            raise TooMuch
         for _, item in self.walked(name):
             if item.rule.bound.protocol:
                 spans += [span for _, span in self.asked.named_ports(item.rule, _DESTINATION)]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from iptkit.extensions.core import Jump
 from iptkit.lint.conditions import LOGGING, is_return, is_unconditional, is_verdict, names_target
-from iptkit.lint.flow import MOST_WORK
+from iptkit.lint.flow import FOR_QUESTIONS
 from iptkit.lint.intervals import TooMuch, meet, meets
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 UNREACHABLE, SHADOWED, REDUNDANT = "IPT201", "IPT202", "IPT203"
 IMPOSSIBLE, DUPLICATE, AFTER_VERDICT = "IPT205", "IPT204", "IPT214"
-MOST_RULES = 6_000  # of a section; of larger ones only what stands behind a rule without conditions
+MOST_WORK = 600_000  # boxes compared, for a section
 MOST_BOXES = 64  # that the packets of one rule may fall into
 
 
@@ -51,9 +51,10 @@ def judge(section: SectionFacts) -> list[Judgement]:
     if not section.is_judged:
         return list(_behind_closed(section))
     found = _Judge(section, flow)
+    flow.work.left = MOST_WORK
     with contextlib.suppress(TooMuch):  # what is said already is true all the same
         found.look()
-    flow.work.left = MOST_WORK
+    flow.work.left = FOR_QUESTIONS
     return found.out
 
 

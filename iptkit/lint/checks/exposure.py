@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from iptkit.extensions.core import NETWORKS
 from iptkit.lint.asked import (
     DPORT,
     FLAGS,
@@ -25,6 +26,7 @@ from iptkit.lint.asked import (
     SYN,
     TCP,
     UDP,
+    network,
 )
 from iptkit.lint.check import FileCheck, SectionCheck, whole
 from iptkit.lint.conditions import (
@@ -35,28 +37,32 @@ from iptkit.lint.conditions import (
     STATE_MATCHES,
     is_accept,
     is_unconditional,
+    may_say_nothing,
     names_target,
 )
-from iptkit.lint.intervals import TooMuch, difference, intersection, is_within, one, union
+from iptkit.lint.intervals import difference, is_within, one, union
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from iptkit.extensions.spec import Extension
     from iptkit.lint.facts import Facts, SectionFacts
-    from iptkit.lint.flow import Flow, Item
+    from iptkit.lint.flow import Flow
     from iptkit.lint.intervals import Box, Span
-    from iptkit.ruleset.model import Rule
+    from iptkit.ruleset.bound import Bound
+    from iptkit.ruleset.model import Chain, Rule
     from iptkit.text.diagnostic import Diagnostic
 
 _DESTINATION = ("--dport", "--dports", "--ports")
 _SOURCE = ("--sport", "--sports")
 # Matches about protocol, ports, flags and rate: they keep nobody out for where he comes from.
 _OPEN_MATCHES = frozenset(("comment", "tcp", "udp", "multiport", "limit", "hashlimit", "connlimit"))
+_MAY_BE_OPEN = _OPEN_MATCHES | set(STATE_MATCHES)
 _WIDE = 1000  # ports
 _INPUT: Box = {IN: SOME_INTERFACE, OUT: NO_INTERFACE}
 _ARRIVING = _INPUT  # in PREROUTING
 _INCOMING: Box = {IN: SOME_INTERFACE}
+_INPUT_AND_FORWARD = ("INPUT", "FORWARD")
 _FRAGMENTATION_NEEDED = 3 << 8 | 4
 _REDIRECT = {4: 5, 6: 137}
 
@@ -109,25 +115,77 @@ def open_chains(
     while pending:
         caller = pending.pop()
         for to, rule in section.calls.by_caller.get(caller, ()):
-            if to not in seen and rule.line.number not in section.dead and is_open(rule):
-                item = flow.item(caller, rule)
-                if item is not None or flow.is_long(caller):
-                    seen.add(to)
-                    pending.append(to)
+            if (
+                to not in seen
+                and rule.line.number not in section.dead
+                and is_open(rule)
+                and flow.may_match(section.chains[caller], rule, {})
+            ):
+                seen.add(to)
+                pending.append(to)
     return seen
 
 
-def walked(flow: Flow, *builtins: str) -> Iterator[tuple[str, Item]]:
-    """The items of built-in chains and those they lead to, each line once; not all, if there are many."""
-    seen: set[int] = set()
-    try:
-        for builtin in builtins:
-            for name, item in flow.walked(builtin):
-                if item.line.number not in seen:
-                    seen.add(item.line.number)
-                    yield name, item
-    except TooMuch:
-        return
+def using(
+    section: SectionFacts,
+    builtins: tuple[str, ...],
+    wanted: Callable[[Bound], bool],
+    heads: Callable[[SectionFacts, Bound], bool] | None = None,
+) -> Iterator[Used]:
+    """The rules of a kind in chains that built-in chains lead to, each line once, in their order.
+
+    `wanted` is asked about the parts of shapes that have matches and target,
+    `heads` about whole shapes.
+    """
+    graph = section.calls.nft
+    reached = graph.below(tuple([name for name in builtins if name in graph.from_builtin]))
+    found: dict[int, Used] = {}
+    known: dict[Bound, bool] = {}
+    for bound, part in section.parts.items():
+        if not wanted(bound):
+            continue
+        for rule, chain in zip(part.rules, part.chains, strict=True):
+            if heads is not None:
+                may_be = known.get(rule.bound)
+                if may_be is None:
+                    may_be = known[rule.bound] = heads(section, rule.bound)
+                if not may_be:
+                    continue
+            number = rule.line.number
+            if chain.name in reached and number not in found and number not in section.refused:
+                found[number] = Used(rule, chain)
+    for number in sorted(found):
+        yield found[number]
+
+
+def _may_lack_source(section: SectionFacts, bound: Bound) -> bool:
+    """May rules of a shape be without source and input interface?"""
+    return (bound.source is None or section.facts.any_network) and (
+        bound.in_interface is None or section.facts.any_interface
+    )
+
+
+def _may_lack_sender(section: SectionFacts, bound: Bound) -> bool:
+    """May rules of a shape be without source?"""
+    return bound.source is None or section.facts.any_network
+
+
+def _may_lack_destination(section: SectionFacts, bound: Bound) -> bool:
+    """May rules of a shape be without destination and input interface?"""
+    return (bound.destination is None or section.facts.any_network) and (
+        bound.in_interface is None or section.facts.any_interface
+    )
+
+
+def _has_options(bound: Bound, flags: tuple[str, ...]) -> bool:
+    return any(option.flag in flags for placed in bound.matches for option, _, _, _ in placed.segment.fields)
+
+
+class Used(NamedTuple):
+    """A rule, and the chain it stands in."""
+
+    rule: Rule
+    chain: Chain
 
 
 # -- ports
@@ -139,35 +197,47 @@ class _PortOpen(SectionCheck):
     protocols: tuple[tuple[int, frozenset[int]], ...] = ()
 
     def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
-        flow = section.flow if section.name == "filter" else None
-        if flow is None:
-            return
+        flow = None
         reached: set[str] | None = None
-        for name, item in walked(flow, "INPUT"):
-            if not is_accept(item.target) or item.rule.bound.protocol_inverted:
+        if section.name != "filter":
+            return
+        for rule, chain in using(section, ("INPUT",), self._may_be_open, _may_lack_source):
+            if not is_accept(section.target_of(rule)) or names_source(rule):
                 continue
-            found = self._open(section, flow, name, item)
-            if found and is_open(item.rule):
+            flow = flow or section.flow
+            if flow is None:
+                return
+            found = self._open(section, flow, rule, chain)
+            if found and is_open(rule):
                 if reached is None:
                     reached = open_chains(section, flow, ("INPUT",), is_open)
-                if name in reached:
-                    yield self.found(whole(item.line), self.says(found), "-s, -i or a set")
+                if chain.name in reached:
+                    yield self.found(whole(rule.line), self.says(found), "-s, -i or a set")
 
-    def _open(self, section: SectionFacts, flow: Flow, name: str, item: Item) -> str:
+    def _may_be_open(self, bound: Bound) -> bool:
+        return (
+            any(bound.protocol == protocol for protocol, _ in self.protocols)
+            and not bound.protocol_inverted
+            and not bound.opaque
+            and all(placed.segment.cls.name in _MAY_BE_OPEN for placed in bound.matches)
+            and _has_options(bound, _DESTINATION)
+        )
+
+    def _open(self, section: SectionFacts, flow: Flow, rule: Rule, chain: Chain) -> str:
         for protocol, ports in self.protocols:
-            if item.rule.bound.protocol == protocol:
-                named = self._named(flow, item, ports)
-                if named and item.line.number not in section.dead:
+            if rule.bound.protocol == protocol:
+                named = self._named(flow, rule, ports)
+                if named and rule.line.number not in section.dead:
                     new: Box = {**_INPUT, PROTO: one(protocol), STATE: one(NEW), FRAGMENT: one(0)}
                     new[FLAGS] = one(SYN)
-                    live = [span for span in named if flow.is_live(name, item, {**new, DPORT: span})]
+                    live = [span for span in named if flow.may_match(chain, rule, {**new, DPORT: span})]
                     if live:
                         return ", ".join(_show(span) for span in live)
         return ""
 
-    def _named(self, flow: Flow, item: Item, ports: frozenset[int]) -> list[Span]:
+    def _named(self, flow: Flow, rule: Rule, ports: frozenset[int]) -> list[Span]:
         """Those of the ports that a rule names."""
-        spans = [span for negated, span in flow.asked.named_ports(item.rule, _DESTINATION) if not negated]
+        spans = [span for negated, span in flow.asked.named_ports(rule, _DESTINATION) if not negated]
         if not spans:
             return []
         named = union(spans)
@@ -244,8 +314,8 @@ class WidePortRange(_PortOpen, code="IPT318"):
 
     protocols = ((TCP, frozenset()),)
 
-    def _named(self, flow: Flow, item: Item, ports: frozenset[int]) -> list[Span]:
-        spans = [span for negated, span in flow.asked.named_ports(item.rule, _DESTINATION) if not negated]
+    def _named(self, flow: Flow, rule: Rule, ports: frozenset[int]) -> list[Span]:
+        spans = [span for negated, span in flow.asked.named_ports(rule, _DESTINATION) if not negated]
         return [((low, high),) for span in spans for low, high in span if high - low >= _WIDE]
 
     def says(self, ports: str) -> str:
@@ -265,24 +335,24 @@ class SourcePortTrust(SectionCheck, code="IPT308"):
     """
 
     def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
-        flow = section.flow if section.name == "filter" else None
-        if flow is None:
-            return
+        flow = None
         reached: set[str] | None = None
         new: Box = {**_INCOMING, STATE: one(NEW), FLAGS: one(SYN), FRAGMENT: one(0)}
-        for name, item in walked(flow, "INPUT", "FORWARD"):
-            rule = item.rule
-            if not is_accept(item.target) or not rule.bound.matches or _names_sender(rule):
+        if section.name != "filter":
+            return
+        for rule, chain in using(section, _INPUT_AND_FORWARD, _has_source_port, _may_lack_sender):
+            if not is_accept(section.target_of(rule)) or _names_sender(rule):
                 continue
-            if not self._trusts(flow, rule) or not flow.is_live(name, item, new):
+            flow = flow or section.flow
+            if flow is None:
+                return
+            if not self._trusts(flow, rule) or not flow.may_match(chain, rule, new):
                 continue
             if reached is None:
-                reached = open_chains(
-                    section, flow, ("INPUT", "FORWARD"), lambda rule: not _names_sender(rule)
-                )
-            if name in reached:
+                reached = open_chains(section, flow, _INPUT_AND_FORWARD, lambda rule: not _names_sender(rule))
+            if chain.name in reached:
                 yield self.found(
-                    whole(item.line),
+                    whole(rule.line),
                     "whoever sends from this port gets in, to any port",
                     "--ctstate ESTABLISHED, or a destination port",
                 )
@@ -292,6 +362,10 @@ class SourcePortTrust(SectionCheck, code="IPT308"):
         ports = [span for _, span in flow.asked.named_ports(rule, _SOURCE) if span != whole_range]
         to = [span for _, span in flow.asked.named_ports(rule, _DESTINATION) if span != whole_range]
         return bool(ports) and not to
+
+
+def _has_source_port(bound: Bound) -> bool:
+    return _has_options(bound, _SOURCE) and not bound.opaque
 
 
 def _names_sender(rule: Rule) -> bool:
@@ -320,17 +394,24 @@ class AnyAnyAccept(SectionCheck, code="IPT305"):
     """
 
     def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
-        flow = section.flow if section.name == "filter" else None
-        if flow is None:
-            return
+        flow = None
         reached: set[str] | None = None
-        for name, item in walked(flow, "INPUT", "FORWARD"):
-            if not is_accept(item.target) or not is_unconditional(item.rule):
+        if section.name != "filter":
+            return
+        for rule, chain in using(section, _INPUT_AND_FORWARD, may_say_nothing, _may_lack_source):
+            if not is_accept(section.target_of(rule)) or not is_unconditional(rule):
                 continue
+            flow = flow or section.flow
+            if flow is None:
+                return
             if reached is None:
-                reached = open_chains(section, flow, ("INPUT", "FORWARD"), is_unconditional)
-            if name in reached and item.line.number not in section.dead and flow.is_live(name, item):
-                yield self.found(whole(item.line), "this accepts every packet that comes here", "a condition")
+                reached = open_chains(section, flow, _INPUT_AND_FORWARD, is_unconditional)
+            if (
+                chain.name in reached
+                and rule.line.number not in section.dead
+                and flow.may_match(chain, rule, {})
+            ):
+                yield self.found(whole(rule.line), "this accepts every packet that comes here", "a condition")
 
 
 # -- ICMP
@@ -351,8 +432,7 @@ class IcmpAllDropped(SectionCheck, code="IPT311"):
     """
 
     def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
-        flow = section.flow if section.name == "filter" and section.facts.family == 4 else None
-        if flow is None:
+        if section.name != "filter" or section.facts.family != 4:
             return
         message: Box = {
             **_INCOMING,
@@ -361,20 +441,21 @@ class IcmpAllDropped(SectionCheck, code="IPT311"):
             STATE: one(RELATED),
             FRAGMENT: one(0),
         }
-        for name, item in walked(flow, "INPUT", "FORWARD"):
-            bound = item.rule.bound
-            if (
-                bound.protocol == ICMP4
-                and not bound.protocol_inverted
-                and names_target(item.target) in ("DROP", "REJECT")
-                and not _names_type(item.rule)
-                and flow.is_live(name, item, message)
-            ):
-                yield self.found(
-                    whole(item.line),
-                    "this drops ICMP errors that connections depend on",
-                    "accept state RELATED, or --icmp-type 3, before it",
-                )
+        for rule, chain in using(section, _INPUT_AND_FORWARD, _is_icmp):
+            if names_target(section.target_of(rule)) in ("DROP", "REJECT") and not _names_type(rule):
+                flow = section.flow
+                if flow is None:
+                    return
+                if flow.may_match(chain, rule, message):
+                    yield self.found(
+                        whole(rule.line),
+                        "this drops ICMP errors that connections depend on",
+                        "accept state RELATED, or --icmp-type 3, before it",
+                    )
+
+
+def _is_icmp(bound: Bound) -> bool:
+    return bound.protocol == ICMP4 and not bound.protocol_inverted
 
 
 def _names_type(rule: Rule) -> bool:
@@ -398,24 +479,31 @@ class IcmpRedirectAccept(SectionCheck, code="IPT317"):
     """
 
     def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
-        flow = section.flow if section.name == "filter" else None
-        if flow is None:
-            return
+        flow = None
         family = section.facts.family
-        packets: Box = {**_INCOMING, PROTO: one(ICMP4 if family == 4 else ICMP6)}
         kind = _REDIRECT[family]
-        packets[ICMP] = ((kind << 8, kind << 8 | 0xFF),)
-        if family == 6:
-            packets[HOPS] = difference(flow.asked.domain(HOPS), one(255))
         reached: set[str] | None = None
-        for name, item in walked(flow, "INPUT", "FORWARD"):
-            if is_accept(item.target) and _names_redirect(item.rule, kind) and _is_open_icmp(item.rule):
-                if not flow.is_live(name, item, packets):
-                    continue
+        if section.name != "filter":
+            return
+        for rule, chain in using(section, _INPUT_AND_FORWARD, _has_icmp_type, _may_lack_source):
+            if not is_accept(section.target_of(rule)) or not _names_redirect(rule, kind):
+                continue
+            flow = flow or section.flow
+            if flow is None:
+                return
+            packets: Box = {**_INCOMING, PROTO: one(ICMP4 if family == 4 else ICMP6)}
+            packets[ICMP] = ((kind << 8, kind << 8 | 0xFF),)
+            if family == 6:
+                packets[HOPS] = difference(flow.asked.domain(HOPS), one(255))
+            if _is_open_icmp(rule) and flow.may_match(chain, rule, packets):
                 if reached is None:
-                    reached = open_chains(section, flow, ("INPUT", "FORWARD"), _is_open_icmp)
-                if name in reached:
-                    yield self.found(whole(item.line), "anyone may redirect this machine", "remove the rule")
+                    reached = open_chains(section, flow, _INPUT_AND_FORWARD, _is_open_icmp)
+                if chain.name in reached:
+                    yield self.found(whole(rule.line), "anyone may redirect this machine", "remove the rule")
+
+
+def _has_icmp_type(bound: Bound) -> bool:
+    return _has_options(bound, ("--icmp-type", "--icmpv6-type"))
 
 
 def _names_redirect(rule: Rule, kind: int) -> bool:
@@ -488,23 +576,35 @@ class LoopbackSpoofAccept(SectionCheck, code="IPT315"):
     """
 
     def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
-        flow = section.flow if section.name == "filter" else None
-        if flow is None:
+        if section.name != "filter":
             return
-        local: Span = one(1) if section.facts.family == 6 else ((0x7F000000, 0x7FFFFFFF),)
-        try:
-            items = flow.items("INPUT")
-        except TooMuch:
-            return
-        for item in items:
-            if not is_accept(item.target) or not item.rule.bound.source or item.rule.bound.source_inverted:
+        family = section.facts.family
+        local: Span = one(1) if family == 6 else ((0x7F000000, 0x7FFFFFFF),)
+        first, shift = (0, 64) if family == 6 else (127, 24)
+        for bound, head in section.heads.items():
+            if bound.source is None or bound.source_inverted:
                 continue
-            if any(SRC in box and is_within(box[SRC], local) for box in item.region) and flow.is_live(
-                "INPUT", item, {IN: NOT_LOOPBACK, SRC: intersection(flow.asked.domain(SRC), local)}
-            ):
-                yield self.found(
-                    whole(item.line), "this accepts loopback addresses from any interface", "-i lo"
-                )
+            for rule, chain in zip(head.rules, head.chains, strict=True):
+                if chain.name != "INPUT":
+                    continue
+                nets = rule.value(bound.source, NETWORKS)
+                spans = [
+                    network(net[0], net[1], 32 if family == 4 else 128)
+                    for net in nets
+                    if net[0] >> shift == first
+                ]
+                span = next((span for span in spans if span is not None and is_within(span, local)), None)
+                if span is None or not is_accept(section.target_of(rule)):
+                    continue
+                if rule.line.number in section.refused:
+                    continue
+                flow = section.flow
+                if flow is None:
+                    return
+                if flow.may_match(chain, rule, {IN: NOT_LOOPBACK, SRC: span}):
+                    yield self.found(
+                        whole(rule.line), "this accepts loopback addresses from any interface", "-i lo"
+                    )
 
 
 class DnatUnscoped(SectionCheck, code="IPT319"):
@@ -524,8 +624,9 @@ class DnatUnscoped(SectionCheck, code="IPT319"):
             return
         flow = None
         reached: set[str] = set()
-        for rule, chain, _ in section.with_target("DNAT", "REDIRECT"):
-            if _names_destination(rule) or rule.line.number in section.refused:
+        targets = {id(each.rule) for each in section.bare_targets.get("REDIRECT", ())}
+        for rule, chain in using(section, ("PREROUTING",), _may_redirect, _may_lack_destination):
+            if rule.bound.part.target is None and id(rule) not in targets:
                 continue
             if flow is None:
                 flow = section.flow
@@ -534,15 +635,22 @@ class DnatUnscoped(SectionCheck, code="IPT319"):
                 reached = open_chains(
                     section, flow, ("PREROUTING",), lambda rule: not _names_destination(rule)
                 )
-            number = rule.line.number
             if (
                 chain.name in reached
-                and number not in section.dead
+                and not _names_destination(rule)
+                and rule.line.number not in section.dead
                 and flow.may_match(chain, rule, _ARRIVING)
             ):
                 yield self.found(
                     whole(rule.line), "this catches what is only passing through, too", "-d or -i"
                 )
+
+
+def _may_redirect(bound: Bound) -> bool:
+    """May rules of a shape be such with DNAT or REDIRECT?"""
+    if bound.target is None:
+        return bound.jumps is not None  # REDIRECT without options
+    return bound.target.segment.cls.name in ("DNAT", "REDIRECT")
 
 
 def _names_destination(rule: Rule) -> bool:
@@ -554,8 +662,8 @@ def _names_destination(rule: Rule) -> bool:
         return True
     if rule.bound.opaque:
         return True
-    for use in rule.matches:
-        flags = [o.flag for o, value in zip(use.options, use.values, strict=True) if value is not None]
-        if use.name == "set" or "--dst-type" in flags or "--dst-range" in flags:
-            return True
-    return False
+    return any(
+        placed.segment.cls.name == "set"
+        or any(option.flag in ("--dst-type", "--dst-range") for option, _, _, _ in placed.segment.fields)
+        for placed in rule.bound.part.matches
+    )

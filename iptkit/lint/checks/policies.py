@@ -116,7 +116,10 @@ class _NotAccepted(SectionCheck):
             return
         if found[0] == "ACCEPT" and flow.comes_to_policy("INPUT"):
             return
-        packets = self.packets(section, flow)
+        try:
+            packets = self.packets(section, flow)
+        except TooMuch:
+            return
         if packets is not None and not flow.is_accepted("INPUT", packets):
             yield self.found(whole(found[1]), self.message, self.rule)
 
@@ -188,7 +191,7 @@ class Icmpv6EssentialBlocked(SectionCheck, code="IPT312"):
         if section.facts.family != 6 or section.name != "filter":
             return
         flow = section.flow
-        if flow is None or flow.is_long("INPUT"):
+        if flow is None or flow.is_large or flow.is_long("INPUT"):
             return
         blocked: dict[int, tuple[ChainLine | Rule, list[str]]] = {}
         for kind, name in _ICMP6_NAMES.items():
