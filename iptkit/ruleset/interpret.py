@@ -40,12 +40,16 @@ from iptkit.text.codes import name_of
 from iptkit.text.diagnostic import BOTH, Diagnostic, Severity, Span
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from iptkit.ruleset.binding import Binder, Bound, Placed, RawMemo, Ref
     from iptkit.ruleset.model import Counters
     from iptkit.ruleset.steps import Step
-    from iptkit.syntax.document import Document, Line
+    from iptkit.syntax.document import Document, Line, Shape
+
+    # A bound, and of it: where chain and jump are, whether that is -g, whether it has interfaces, the words
+    # still to be read by hole, the segments to read.
+    _Plan = tuple[Bound, int, int | None, bool, bool, tuple[set[str], ...], tuple[Placed, ...]]
 
 add = set.add
 consume = deque[None](maxlen=0).extend  # runs through an iterator, and keeps nothing
@@ -164,6 +168,7 @@ class _Interpreter:
     ) -> None:
         self.trusting = trusting
         self.passed_by = False  # are there values not looked at yet?
+        self.plans: dict[Shape | None, _Plan | None] = {}
         self.uses: list[tuple[Placed, tuple[Memo | RawMemo, ...]]] = []  # segments with such values
         self.goals: tuple[set[str], set[str]] = (set(), set())  # names that -j, and -g, may take here
         self.document = document
@@ -187,14 +192,24 @@ class _Interpreter:
 
     def run(self) -> Outcome:
         out = self.out
-        append = self._append_trusting if self.trusting else self._append
-        for line in self.document.lines:
+        lines = iter(self.document.lines)
+        for line in lines:
             kind = line.__class__
             if kind is RuleLine:
-                if self.section is None or not append(line):  # type: ignore[arg-type]  # kind says RuleLine
-                    self._rule_line(line)  # type: ignore[arg-type]
-                    if out.ended:
-                        return self._end_early()
+                left: Line | None = line
+                if self.section is not None:
+                    if self.trusting:
+                        left = self._append_trusting(line, lines)  # type: ignore[arg-type]  # a RuleLine
+                    elif self._append(line):  # type: ignore[arg-type]  # a RuleLine
+                        continue
+                if left is None:
+                    continue
+                line = left  # noqa: PLW2901  # those before it are done
+                kind = line.__class__
+            if kind is RuleLine:
+                self._rule_line(line)  # type: ignore[arg-type]  # kind says RuleLine
+                if out.ended:
+                    return self._end_early()
             elif kind is ChainLine:
                 self._guard(self._chain_line, line)
             elif kind is TableLine:
@@ -497,50 +512,70 @@ class _Interpreter:
             self._step(Append(chain.name, rule))
         return True
 
-    def _append_trusting(self, line: RuleLine) -> bool:
-        """As _append, with the values left for _look."""
-        shape = line.shape
-        if shape is None or self.hidden:
-            return False
+    def _append_trusting(self, line: RuleLine, more: Iterator[Line]) -> Line | None:
+        """As _append for this line and the rule lines after it, with their values left for _look.
+
+        Returns the first line it does not append, None where there are no more.
+        """
+        if self.hidden:
+            return line
+        # 100,000 rules pass here, and what is local is quickly had.
+        binder, section, chains, goals = self.binder, self.section, self.chains, self.goals
+        plans, counting, noflush = self.plans, self.counters, self.noflush
+        left: Line | None = line
+        while left is not None and left.__class__ is RuleLine:
+            line = left
+            try:
+                plan = plans[line.shape]
+            except KeyError:
+                plan = plans[line.shape] = self._plan(line.shape)
+            if plan is None:
+                return line
+            bound, at_chain, jump, goto, hooked, unseen, reading = plan
+            raws = line.values
+            chain = chains.get(raws[at_chain])
+            if chain is None:
+                return line
+            if jump is not None:
+                goal = raws[jump]
+                if goal not in goals[goto]:
+                    if not self._may_go(goal, bound):
+                        return line
+                    goals[goto].add(goal)
+            if hooked and chain.name in HOOKS and self._misplaced(bound, (), chain.name):
+                return line
+            counters = NO_COUNTERS
+            if counting and line.counters is not None:
+                try:
+                    counters = self._rule_counters(line, bound, ())
+                except _Refused:
+                    return line
+            self.passed_by = True
+            consume(map(add, unseen, raws))
+            for placed in reading:
+                words = placed.segment.unseen
+                if not words:
+                    memos = bound.memos
+                    self.uses.append((placed, tuple([memos[hole] for hole in placed.holes])))
+                words.add(placed.key(raws))
+            rule = Rule(binder, line, bound, None, counters)
+            chain.rules.append(rule)
+            if noflush and section is not None:
+                section.steps.append(Append(chain.name, rule))
+            left = next(more, None)
+        return left
+
+    def _plan(self, shape: Shape | None) -> _Plan | None:
+        """What _append_trusting has to know of a shape; None where it leaves such lines alone."""
+        if shape is None:
+            return None
         binder = self.binder
         bound = binder.known.get(shape) or binder.bound(shape)
-        if not bound.appends:
-            return False
-        raws = line.values
-        chain = self.chains.get(raws[bound.chain])  # type: ignore[index]  # holes all, or it would not be `appends`
-        if chain is None:
-            return False
-        jump = bound.jumps
-        if jump is not None:
-            goal = raws[jump]  # type: ignore[index]
-            goals = self.goals[bound.goto]
-            if goal not in goals:
-                if not self._may_go(goal, bound):
-                    return False
-                goals.add(goal)
-        if bound.hooked and chain.name in HOOKS and self._misplaced(bound, (), chain.name):
-            return False
-        counters = NO_COUNTERS
-        if bound.counters is not None:
-            return False
-        if self.counters and line.counters is not None:
-            try:
-                counters = self._rule_counters(line, bound, ())
-            except _Refused:
-                return False
-        self.passed_by = True
-        consume(map(add, bound.unseen, raws))
-        for placed in bound.reading:
-            unseen = placed.segment.unseen
-            if not unseen:
-                memos = bound.memos
-                self.uses.append((placed, tuple([memos[hole] for hole in placed.holes])))
-            unseen.add(placed.key(raws))
-        rule = Rule(binder, line, bound, None, counters)
-        chain.rules.append(rule)
-        if self.noflush:
-            self._step(Append(chain.name, rule))
-        return True
+        if not bound.appends or bound.counters is not None:
+            return None
+        at_chain: int = bound.chain  # type: ignore[assignment]  # holes all, or it would not be `appends`
+        jump: int | None = bound.jumps  # type: ignore[assignment]  # likewise
+        return bound, at_chain, jump, bound.goto, bound.hooked, bound.unseen, bound.reading
 
     def _may_go(self, goal: str, bound: Bound) -> bool:
         """May a rule of this table go there?  `goal` is a raw word; the careful way has the quoted ones."""
