@@ -32,6 +32,7 @@ from iptkit.values.packet import (
     CT_NEW,
     CT_RELATED,
     CT_UNTRACKED,
+    EXTENSIONS6,
     FRAGMENT,
     GRE,
     ICMP,
@@ -393,7 +394,11 @@ class Tracker:
                 Tuple, (packet.family, packet.src, packet.sport, packet.dst, packet.dport, proto)
             )
         else:
-            if packet.fragment_offset or packet.l4 > packet.length:
+            if (
+                packet.fragment_offset
+                or packet.l4 > packet.length
+                or (packet.family == 6 and proto in EXTENSIONS6)  # no upper layer (ipv6_skip_exthdr)
+            ):
                 self.bump("invalid")
                 return ACCEPT
             if proto in (ICMP, ICMPV6):

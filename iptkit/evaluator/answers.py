@@ -172,7 +172,8 @@ def reset(old: Packet, *, partial: bool = False, tos: int = 0, ttl: int = TTL) -
 def leave_sum(packet: Packet) -> None:
     """Leave the pseudo header's share in a TCP checksum field, as where the hardware would do the rest."""
     data, at = packet.data, packet.l4
-    start = pseudo_sum(bytes(data[12:16]), bytes(data[16:20]), packet.proto, len(data) - at)
+    first, second, end = (12, 16, 20) if packet.family == 4 else (8, 24, 40)
+    start = pseudo_sum(bytes(data[first:second]), bytes(data[second:end]), packet.proto, len(data) - at)
     data[at + 16 : at + 18] = start.to_bytes(2, "big")
 
 

@@ -19,6 +19,7 @@ from iptkit.conntrack.tcp import set_closing
 from iptkit.conntrack.tracker import Tracker
 from iptkit.evaluator import answers
 from iptkit.evaluator.chains import CompiledTable, Line, Walkable, compile_ruleset, load_uses, walk
+from iptkit.evaluator.ip6options import Problem, check_hop_by_hop
 from iptkit.evaluator.ipoptions import Options, Refused
 from iptkit.evaluator.routing import Routing, scope6
 from iptkit.evaluator.stack import answer as stack_answer
@@ -206,7 +207,15 @@ class Machine(Surroundings):
             problem = "a multicast address of a scope that does not leave a host"
         if problem:
             self._drop(packet, problem)
-        return not problem
+            return False
+        try:
+            check_hop_by_hop(packet)
+        except Problem as found:
+            self._drop(packet, "a hop-by-hop option that cannot be")
+            if found.code >= 0:
+                self.icmp_error(packet, 4, found.code, found.at)
+            return False
+        return True
 
     # -- hooks
 
@@ -328,8 +337,11 @@ class Machine(Surroundings):
                 packet.ip_options.forward(packet, out or 0)
             self._postrouting(packet)
 
-    def _postrouting(self, packet: Packet, *, back: bool = False) -> int:
-        """Gives the errno of a local sender, 0 for none.  `back`: the packet is to come back at once."""
+    def _postrouting(self, packet: Packet, *, back: bool = False, gone: bool = False) -> int:
+        """Gives the errno of a local sender, 0 for none.
+
+        `back`: the packet is to come back at once; `gone`: it does not leave the machine at all.
+        """
         hook = "POSTROUTING"
         if not (self._table("mangle", hook, packet) and self._nat("SNAT", hook, packet)):
             return errno.EPERM
@@ -340,7 +352,7 @@ class Machine(Surroundings):
         if back:
             self._waiting.append(packet)
             return 0
-        return self._transmit(packet)
+        return 0 if gone else self._transmit(packet)
 
     def _local_out(self, packet: Packet) -> int:
         """A packet of the machine's own, which has its route; gives the errno."""
@@ -369,10 +381,23 @@ class Machine(Surroundings):
             return errno.EPERM
         packet.out_interface = device_of(packet.route)
         kind = packet.route.kind
+        if kind == "multicast" and self.family == 6:
+            return self._to_group6(packet)
         if kind == "broadcast" or (kind == "multicast" and packet.dst == ALL_HOSTS):
             # The machine is among those it speaks to (ip_mc_output).
             self._postrouting(packet.copy(), back=True)
         return self._postrouting(packet)
+
+    def _to_group6(self, packet: Packet) -> int:
+        """Send to a group, and to the machine itself where it listens (ip6_finish_output2)."""
+        interface = packet.out_interface
+        copy = packet.copy()
+        leaves = packet.dst >> 112 & 15 > 1
+        code = self._postrouting(packet) if leaves else self._postrouting(packet, gone=True)
+        if not code and (packet.dst in ALL_NODES6 or self._listens6(interface, packet.dst)):
+            copy.connection, copy.ctinfo, copy.mark = packet.connection, packet.ctinfo, packet.mark
+            self._postrouting(copy, back=True)
+        return code
 
     def _reroute(self, packet: Packet) -> int:
         """The packet changed on its way out: find its route anew (ip_route_me_harder)."""
@@ -552,7 +577,8 @@ class Machine(Surroundings):
             if dst in ALL_NODES6 or self._listens6(interface, dst):
                 return self._deliver(packet, Route(6, dst, 128, interface, kind="multicast"))
             return self._drop(packet, "nobody listens to the multicast address")
-        route = self._pick(self.routing.lookup(dst, interface))
+        # ::1 is at lo alone, and no other interface leads there.
+        route = None if dst == 1 else self._pick(self.routing.lookup(dst, interface))
         kind = "none" if route is None else route.kind
         if route is None or kind in UNREACHABLE:
             # Errors are sent whether or not this is a router: the route's own input function does it.
@@ -731,7 +757,7 @@ class Machine(Surroundings):
         if dst >> 120 == 0xFF and kind != 2:
             return None
         back = self._pick(self.routing.lookup(src, packet.in_interface))
-        if back is None or back.kind in UNREACHABLE:
+        if back is None or back.kind in UNREACHABLE or back.kind == "anycast":
             return None
         source: int | None
         if self.routing.is_own(dst):

@@ -29,8 +29,11 @@ class Routing:
         self._by_length: dict[int, dict[int, Route]] = {}
         self._cache: dict[int, Route | None] = {}
         self._fill_local()
+        self._links: dict[str, Route] = {}  # where link-local addresses are, by interface
         for route in (*topology.connected(family), *topology.routes):
-            if route.family == family and route.kind != "throw":
+            if family == 6 and _is_link_local(route.network):
+                self._links.setdefault(route.interface, route)
+            elif route.family == family and route.kind != "throw":
                 same = self._by_length.setdefault(route.length, {})
                 shift = self.width - route.length
                 known = same.get(route.network >> shift)
@@ -70,9 +73,13 @@ class Routing:
             return self._cache[destination]
         except KeyError:
             pass
-        if self.family == 6 and destination >> 118 == 0x3FA:  # fe80::/10
-            found = self._local.get(destination)
-            return found or (Route(6, 0xFE80 << 112, 10, interface) if interface else None)
+        if self.family == 6 and _is_link_local(destination):
+            found = self._local.get(destination) or self._links.get(interface)
+            if found is not None:
+                return found
+            # Only what leaves by the very interface will do, be it the default route.
+            found = self._main(destination)
+            return found if found is not None and interface in ("", found.interface) else None
         found = self._find(destination)
         if len(self._cache) >= CACHED:
             self._cache.clear()
@@ -104,12 +111,17 @@ class Routing:
 
     def way_out(self, destination: int, interface: str = "") -> Route | None:
         """The route of the machine's own packets: groups are spoken to where the main table says."""
-        if self.family == 4 and not destination:
-            return self._own(0x7F000001, "local", LOOPBACK, 0x7F000001)  # 0.0.0.0 is this very machine
+        if not destination:  # 0.0.0.0 and :: are this very machine
+            own = 0x7F000001 if self.family == 4 else 1
+            return self._own(own, "local", LOOPBACK, own)
         found = self.lookup(destination, interface)
         if found is None or found.kind != "multicast" or found.interface:
             return found
-        by = self._main(destination) if self.family == 4 else None
+        if self.family == 6:
+            # The first interface is the one asked, as long as none is named.
+            names = [name for name in self.topology.interfaces if name != LOOPBACK]
+            return Route(6, destination, 128, interface or names[0], kind="multicast") if names else None
+        by = self._main(destination)
         if by is None or by.kind != "unicast":
             return by
         return Route(self.family, destination, self.width, by.interface, kind="multicast", source=by.source)
@@ -191,6 +203,10 @@ class Routing:
                 if best is None or here > rank:
                     best, rank = own.address, here
         return best
+
+
+def _is_link_local(address: int) -> bool:
+    return address >> 118 == 0x3FA  # fe80::/10
 
 
 def scope6(address: int) -> int:

@@ -9,6 +9,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from iptkit.evaluator import answers
+from iptkit.evaluator.ip6options import Problem, check_delivered
 from iptkit.values.checksum import ones_sum
 from iptkit.values.packet import ICMP, ICMPV6, NO_NEXT, TCP, UDP, UDPLITE
 
@@ -25,6 +26,13 @@ ECHO6, ECHO_REPLY6, SOLICITATION6, ADVERTISEMENT6 = 128, 129, 135, 136
 def answer(machine: Machine, packet: Packet) -> None:
     """Send what the stack sends."""
     proto = packet.proto
+    if packet.headers:
+        try:
+            check_delivered(packet)
+        except Problem as problem:
+            if problem.code >= 0:
+                machine.icmp_error(packet, 4, problem.code, problem.at)
+            return
     if proto == ICMP and packet.family == 4:
         _icmp(machine, packet)
     elif proto == ICMPV6 and packet.family == 6:
@@ -102,7 +110,7 @@ def _icmp6(machine: Machine, packet: Packet) -> None:
         return
     kind = data[at]
     source = packet.dst
-    if not _unicast(packet):
+    if packet.route is None or packet.route.kind != "local":
         source = machine.routing.source6(packet.in_interface, packet.src) or 0
     if kind == ECHO6 and not machine.sysctls.get("net.ipv6.icmp.echo_ignore_all"):
         machine.send(
@@ -135,11 +143,15 @@ def _advertise(machine: Machine, packet: Packet, target: bytes) -> None:
 
 
 def _tcp(machine: Machine, packet: Packet) -> None:
-    if not _unicast(packet) or not _right(packet):
+    data, at = packet.data, packet.l4
+    if not _unicast(packet) or len(data) < at + 20 or not _right(packet):
+        return
+    header = (data[at + 12] >> 4) * 4
+    if header < 20 or len(data) < at + header:
         return
     # The answer has the segment's class of service, without its ECN bits (tcp_v4_send_reset).
     tos = packet.tos & 0xFC if packet.family == 4 else 0
-    found = answers.reset(packet, tos=tos, ttl=machine.default_ttl())
+    found = answers.reset(packet, partial=packet.family == 6, tos=tos, ttl=machine.default_ttl())
     if found is not None:
         machine.send(found)
 

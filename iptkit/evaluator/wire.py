@@ -223,7 +223,12 @@ def address_text(data: bytes | bytearray) -> str:
 
     if len(data) == 4:
         return socket.inet_ntoa(data)
-    return socket.inet_ntop(socket.AF_INET6, data)
+    text = socket.inet_ntop(socket.AF_INET6, data)
+    if "." not in text:
+        return text
+    # The end of some addresses is shown as IPv4 there; numbers in one base are easier to compare.
+    high, low = int.from_bytes(data[12:14], "big"), int.from_bytes(data[14:16], "big")
+    return f"{text.rpartition(':')[0]}:{high:x}:{low:x}"
 
 
 # -- from descriptions to bytes
@@ -803,8 +808,8 @@ class _Reader:
 
     def icmp(self, upper: bytes) -> None:
         out = self.out
-        kind = out["type"] = upper[0]
-        out["code"] = upper[1]
+        kind, code = upper[0], upper[1]
+        out.update(type=kind, code=code)
         rest = upper[4:8]
         if self.number == 1:
             error = kind in ERRORS4
