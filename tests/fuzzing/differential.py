@@ -10,14 +10,16 @@ import subprocess
 from typing import TYPE_CHECKING, NamedTuple
 
 from iptkit import api
+from iptkit.extensions.ipset import SetUse
 from iptkit.extensions.spec import Extension
 from iptkit.kernel import sockopt
-from iptkit.kernel.entries import FRONTS, Decoder, Encoder
+from iptkit.kernel.entries import FRONTS, Decoder, Encoder, decode_use, encode_use, with_header
+from iptkit.kernel.ipset import indices_of, names_of
 from iptkit.kernel.machine import machine_names
 from iptkit.kernel.sockopt import layout_of
 from iptkit.ruleset.binding import Binder
 from iptkit.text.diagnostic import Severity
-from tests.kernel.test_extension_cases import UNCOMPARED, compare
+from tests.kernel.test_extension_cases import NOT_TO_THE_BYTE
 
 from .rules import USER_CHAINS, Made
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from iptkit.ruleset.model import Rule
-    from iptkit.values.context import Family
+    from iptkit.values.context import Context, Family
 
 TOOL: dict[Family, str] = {4: "iptables-legacy", 6: "ip6tables-legacy"}
 SETS = (("s", "hash:ip"), ("n", "hash:net"), ("p", "hash:ip,port"))
@@ -91,7 +93,7 @@ class Comparison:
     def __init__(self, family: Family) -> None:
         self.family: Family = family
         self.binder = Binder(family, machine_names())
-        self.encoder = Encoder(family)
+        self.encoder = Encoder(family, encode)
         self.count = Count()
 
     def differences(self, rules: Iterable[Made]) -> Iterator[Difference]:
@@ -245,7 +247,7 @@ class Comparison:
     def _compare_bytes(self, table: str, group: Sequence[tuple[Made, Ours]], found: list[Difference]) -> None:
         image = sockopt.read_table(self.family, table)
         starts = sockopt.chain_starts(image)
-        decoder = Decoder(self.family, {offset: name for name, offset in starts.items()})
+        decoder = Decoder(self.family, {offset: name for name, offset in starts.items()}, decode)
         entries = list(sockopt.entries(image))
         at = {
             name: index
@@ -267,21 +269,24 @@ class Comparison:
             at[made.chain] += len(ours.saved) - len(ours.rules) + 1
 
     def _bytes_differ(self, entry: memoryview, offset: int, rule: Rule, decoder: Decoder) -> str:
+        """Does the kernel hold the bytes that iptkit makes, and does iptkit read them as the rule?"""
+        layout, front = layout_of(self.family), FRONTS[self.family]
         uses = (*rule.matches, rule.target)
-        if any(isinstance(use, Extension) and use.name in UNCOMPARED for use in uses):
-            return ""
-        problem = compare(entry, offset, rule, self.family, decoder)
-        if problem:
-            return shortened(problem)
-        layout = layout_of(self.family)
-        mine = self.encoder.entry(rule)
-        front = FRONTS[self.family]
-        if len(mine) == layout.next_offset(entry) and mine[:front] != bytes(entry[:front]):
-            return (
-                f"the kernel's entry begins\n    {bytes(entry[:front]).hex()}, ours\n    {mine[:front].hex()}"
+        theirs, mine = bytes(entry), self.encoder.entry(rule)
+        if theirs[:front] != mine[:front] and layout.next_offset(entry) == len(mine):
+            return f"the kernel's entry begins {theirs[:front].hex()}, ours {mine[:front].hex()}"
+        if not any(isinstance(use, Extension) and use.name in NOT_TO_THE_BYTE for use in uses):
+            # Verdicts and jumps are put in by libiptc.
+            end = (
+                layout.next_offset(entry)
+                if isinstance(rule.target, Extension)
+                else layout.target_offset(entry)
             )
+            apart = words_apart(theirs[layout.size : end], mine[layout.size : end])
+            if apart:
+                return apart
         found = decoder.entry(entry, offset)
-        if found.text() != rule.text():
+        if (found.matches, found.target) != (rule.matches, rule.target) or found.text() != rule.text():
             return f"read back as{found.text()}"
         return ""
 
@@ -305,16 +310,26 @@ class Comparison:
         return Ours(0, "", rules, saved, refusal, wanting)
 
 
-def shortened(problem: str) -> str:
-    """A report of two structs, with the equal words at both ends left out."""
-    lines = problem.split("\n")
-    if len(lines) != 3:
-        return problem
-    theirs, mine = lines[1].removesuffix(", we make").split(), lines[2].split()
+def words_apart(theirs: bytes, mine: bytes) -> str:
+    """Where two structs differ, in words of four bytes; "" where they do not."""
     if len(theirs) != len(mine):
-        return f"the kernel holds {len(theirs)} words, we make {len(mine)}: {problem}"
-    apart = [at for at, (its, our) in enumerate(zip(theirs, mine, strict=True)) if its != our]
-    return "; ".join(f"word {at}: the kernel holds {theirs[at]}, we make {mine[at]}" for at in apart)
+        return f"the kernel holds {len(theirs)} bytes, we make {len(mine)}: {theirs.hex()}, {mine.hex()}"
+    return "; ".join(
+        f"word {at >> 2}: the kernel holds {theirs[at : at + 4].hex()}, we make {mine[at : at + 4].hex()}"
+        for at in range(0, len(mine), 4)
+        if theirs[at : at + 4] != mine[at : at + 4]
+    )
+
+
+def encode(use: Extension, family: Family) -> bytes:
+    """A use in the kernel's struct; sets by the numbers they have here."""
+    if isinstance(use, SetUse):
+        return with_header(use, use.encode_with(family, indices_of(use.set_names(), family)))
+    return encode_use(use, family)
+
+
+def decode(kind: str, name: str, revision: int, payload: bytes, context: Context) -> Extension:
+    return decode_use(kind, name, revision, payload, context, names_of)
 
 
 def shrunk(difference: Difference, comparison: Comparison, patience: int = 200) -> Difference:
