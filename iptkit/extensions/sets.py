@@ -740,7 +740,7 @@ def _show_port(proto: int, port: int) -> str:
     if proto in (ICMP, ICMPV6):
         names = _ICMP_NAMES if proto == ICMP else _ICMP6_NAMES
         shown = names.get(port, f"{port >> 8}/{port & 0xFF}")
-        return f"{'icmp' if proto == ICMP else 'icmpv6'}:{shown}"
+        return f"{'icmp' if proto == ICMP else 'ipv6-icmp'}:{shown}"
     return f"{protocol_name(proto)}:{port}"
 
 

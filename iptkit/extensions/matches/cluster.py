@@ -8,7 +8,7 @@ from iptkit.extensions.layout import Bits, Layout, Number
 from iptkit.extensions.numbers import Hex, UInt
 from iptkit.extensions.spec import Given, Match, Option
 from iptkit.values.faults import BadValue
-from iptkit.values.jhash import jhash2, jhash_1word, reciprocal_scale
+from iptkit.values.jhash import jhash_1word, reciprocal_scale
 
 if TYPE_CHECKING:
     from iptkit.extensions.world import World
@@ -78,11 +78,9 @@ class Cluster(Match, name="cluster"):
         if connection is None:
             return False
         source = (connection.master or connection).original.src
-        size = 4 if packet.family == 4 else 16
-        octets = source.to_bytes(size, "big")
-        words = [int.from_bytes(octets[at : at + 4], "little") for at in range(0, size, 4)]
-        seed = self.hash_seed or 0
-        number = jhash_1word(words[0], seed) if packet.family == 4 else jhash2(words, seed)
+        # Of an IPv6 address, too, only the first four bytes count.
+        first = source.to_bytes(4 if packet.family == 4 else 16, "big")[:4]
+        number = jhash_1word(int.from_bytes(first, "little"), self.hash_seed or 0)
         node = reciprocal_scale(number, self.total_nodes or 1)
         return bool((self.local_nodemask or 0) >> node & 1) is not self.is_inverted("local_nodemask")
 
