@@ -288,6 +288,8 @@ class SectionFacts:
             if found is None:
                 found = self._jumps[key] = Jump(*key)
             return found
+        if raw[:1] != '"':
+            return bound.memos[jump][raw]
         name = unquote(raw)
         return Jump(name, bound.goto) if name in self.chains else bound.memos[jump][raw]
 
@@ -450,7 +452,9 @@ class Facts:
         text = self.document.source.text
         starts: set[int] = set()
         for pattern in patterns:
-            if pattern[pattern[0] == "\\"] in text:
+            # One that is plain text need not be looked for where it does not occur.
+            first = pattern if pattern.isspace() else pattern[pattern[0] == "\\"]
+            if first in text:
                 find = text.rfind
                 for hit in re.finditer(pattern, text):
                     at = hit.start()

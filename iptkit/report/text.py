@@ -38,7 +38,7 @@ def render_text(source: Source, diagnostics: Iterable[Diagnostic], color: bool =
     out: list[str] = []
     for diagnostic in diagnostics:
         out += _finding(name, lines, diagnostic, color)
-    return "".join(line + "\n" for line in out)
+    return "\n".join([*out, ""])
 
 
 def _finding(name: str, lines: Lines, found: Diagnostic, color: bool) -> Iterator[str]:
@@ -80,6 +80,11 @@ def _excerpt(lines: Lines, span: Span, margin: int, paint: str) -> Iterator[str]
         end = min(end, stop)
         before = "..." if begin else ""
         after = "..." if stop < len(raw) else ""
+    if not (before or after) and raw.isascii() and raw.isprintable():
+        # So is nearly every line.
+        yield f"{span.line:>{margin}} | {raw}"
+        yield f"{' ' * margin} | {' ' * start}{paint}{'^' * max(1, end - start)}{_OFF if paint else ''}"
+        return
     head, marked, tail = shown(raw[begin:start]), shown(raw[start:end]), shown(raw[end:stop])
     yield f"{span.line:>{margin}} | {before}{head}{marked}{tail}{after}"
     # Tabs stay tabs, so that the marks stand under the words whatever a tab is worth.

@@ -176,11 +176,12 @@ class BadQuoting(FileCheck, code="IPT014"):
 
 def _quoting(facts: Facts) -> Iterator[RuleLine]:
     """Rule lines whose quotes may not be in pairs."""
-    if '"' not in facts.document.source.text:
+    text = facts.document.source.text
+    if '"' not in text:
         return
+    escapes = '\\"' in text
     for line in facts.document.lines:
-        raw = line.raw
-        if (raw.count('"') & 1 or '\\"' in raw) and isinstance(line, RuleLine):
+        if (line.raw.count('"') & 1 or (escapes and '\\"' in line.raw)) and isinstance(line, RuleLine):
             yield line
 
 
