@@ -56,19 +56,20 @@ class Entry:
     packets, bytes   accounting of each direction
     helper           name of the helper that reads it; "" for none
     master           the connection that announced it
+    masquerade       the interface it is masqueraded on; "" for none
     state            the protocol's own: TCP, SCTP and GRE keep an object, others None
     extra            anything rarer, by name: helper data, sequence adjustments,
                      timeout policy, events; None while there is nothing
     """
 
     __slots__ = (
-        "__weakref__",
         "bytes",
         "deadline",
         "extra",
         "helper",
         "labels",
         "mark",
+        "masquerade",
         "master",
         "original",
         "packets",
@@ -90,7 +91,7 @@ class Entry:
         self.mark = self.secmark = self.labels = 0
         self.packets = [0, 0]
         self.bytes = [0, 0]
-        self.helper = ""
+        self.helper = self.masquerade = ""
         self.master: Entry | None = None
         self.state: Any = None
         self.extra: dict[str, Any] | None = None

@@ -35,6 +35,58 @@ _WORD = struct.Struct("!H")
 _AH = 51
 
 
+def rewrite_source(packet: Packet, address: int, port: int) -> bool:
+    """Give a TCP or UDP packet another source, fast.  False: it is too short, drop it."""
+    if not _ends(packet, packet.l4, 12 if packet.family == 4 else 8, packet.src, address, port):
+        return False
+    packet.src, packet.sport = address, port
+    return True
+
+
+def rewrite_destination(packet: Packet, address: int, port: int) -> bool:
+    """Give a TCP or UDP packet another destination, fast.  False: it is too short, drop it."""
+    if not _ends(packet, packet.l4 + 2, 16 if packet.family == 4 else 24, packet.dst, address, port):
+        return False
+    packet.dst, packet.dport = address, port
+    return True
+
+
+def _ends(packet: Packet, port_at: int, address_at: int, was: int, address: int, port: int) -> bool:
+    data, at = packet.data, packet.l4
+    size = len(data)
+    if packet.family == 4:
+        data[address_at : address_at + 4] = address.to_bytes(4, "big")
+        total = (~(data[10] << 8 | data[11]) & 0xFFFF) + 0xFFFF - was % 0xFFFF + address % 0xFFFF
+        total = (total & 0xFFFF) + (total >> 16)
+        total = ~((total & 0xFFFF) + (total >> 16))
+        data[10], data[11] = total >> 8 & 0xFF, total & 0xFF
+    else:
+        data[address_at : address_at + 16] = address.to_bytes(16, "big")
+        if packet.fragment_offset:
+            return True
+    if size < at + 8:
+        return False
+    was += data[port_at] << 8 | data[port_at + 1]
+    data[port_at], data[port_at + 1] = port >> 8, port & 0xFF
+    if packet.proto == UDP:
+        field = at + 6
+        if not data[field] and not data[field + 1]:
+            return True
+    elif size >= at + 20:
+        field = at + 16
+    else:
+        return True
+    total = (
+        (~(data[field] << 8 | data[field + 1]) & 0xFFFF) + 0xFFFF - was % 0xFFFF + (address + port) % 0xFFFF
+    )
+    total = (total & 0xFFFF) + (total >> 16)
+    total = ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
+    if not total and packet.proto == UDP:
+        total = 0xFFFF
+    data[field], data[field + 1] = total >> 8, total & 0xFF
+    return True
+
+
 def rewrite(packet: Packet, target: Tuple, *, source: bool) -> bool:
     """Give the packet the source (or the destination) of a tuple.  False: it cannot be done, drop it."""
     data = packet.data

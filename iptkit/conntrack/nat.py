@@ -31,6 +31,7 @@ from iptkit.extensions.world import (
 )
 from iptkit.values.jhash import jhash2
 from iptkit.values.packet import (
+    CT_ESTABLISHED,
     CT_ESTABLISHED_REPLY,
     CT_NEW,
     CT_RELATED,
@@ -55,6 +56,8 @@ if TYPE_CHECKING:
 
 _MASK = 0xFFFFFFFF
 _NAT = SRC_NAT | DST_NAT
+_ESTABLISHED = (CT_ESTABLISHED, CT_ESTABLISHED_REPLY)
+_RELATED = (CT_RELATED, CT_RELATED_REPLY)
 _BOTH_DONE = SRC_NAT_DONE | DST_NAT_DONE
 _PORTS = frozenset((TCP, UDP, UDPLITE, SCTP))
 _KEYED = _PORTS | {GRE}
@@ -129,9 +132,14 @@ class Nat:
         if entry is None:
             return ACCEPT
         ctinfo = packet.ctinfo
-        if ctinfo in (CT_RELATED, CT_RELATED_REPLY) and packet.proto in (ICMP, ICMPV6):
+        if ctinfo in _ESTABLISHED:
+            if entry.masquerade and self._left_masquerade(packet, entry, hook):
+                self.tracker.kill(entry, now)
+                return DROP
+            return self.translate(packet, kind) if entry.status & _NAT else ACCEPT
+        if ctinfo in _RELATED and packet.proto in (ICMP, ICMPV6):
             return self.translate_error(packet, kind)
-        if ctinfo in (CT_NEW, CT_RELATED, CT_RELATED_REPLY):
+        if ctinfo == CT_NEW or ctinfo in _RELATED:
             done = SRC_NAT_DONE if kind == "SNAT" else DST_NAT_DONE
             if not entry.status & done:
                 verdict = walk(packet)
@@ -144,9 +152,6 @@ class Nat:
             elif self._left_masquerade(packet, entry, hook):
                 self.tracker.kill(entry, now)
                 return DROP
-        elif self._left_masquerade(packet, entry, hook):
-            self.tracker.kill(entry, now)
-            return DROP
         if entry.status & _NAT:
             return self.translate(packet, kind)
         return ACCEPT
@@ -154,10 +159,9 @@ class Nat:
     def _left_masquerade(self, packet: Packet, entry: Entry, hook: str) -> bool:
         """Does a masqueraded connection leave by another interface than it began (nf_nat_oif_changed)?"""
         return (
-            entry.extra is not None
-            and hook == "POSTROUTING"
+            hook == "POSTROUTING"
+            and entry.masquerade not in ("", packet.out_interface)
             and packet.ctinfo < CT_ESTABLISHED_REPLY
-            and entry.extra.get("masquerade", packet.out_interface) != packet.out_interface
         )
 
     def translate(self, packet: Packet, kind: str) -> str:
@@ -167,7 +171,14 @@ class Nat:
         bit = SRC_NAT if (kind == "SNAT") != reply else DST_NAT
         if not entry.status & bit:
             return ACCEPT
-        target = invert(entry.original if reply else entry.reply)
+        other = entry.original if reply else entry.reply
+        if other.proto in (TCP, UDP):
+            if kind == "SNAT":
+                done = manip.rewrite_source(packet, other.dst, other.destination)
+            else:
+                done = manip.rewrite_destination(packet, other.src, other.source)
+            return ACCEPT if done else DROP
+        target = invert(other)
         if target is None or not manip.rewrite(packet, target, source=kind == "SNAT"):
             return DROP
         return ACCEPT
@@ -227,14 +238,22 @@ class Nat:
         entry: Entry = packet.connection
         verdict = self.setup(entry, range_, kind, now)
         if range_.masquerade and not entry.status & CONFIRMED:
-            if entry.extra is None:
-                entry.extra = {}
-            entry.extra["masquerade"] = packet.out_interface
+            entry.masquerade = packet.out_interface
         return verdict
 
     def bind(self, entry: Entry, kind: str, now: float) -> str:
         """No rule wants to move it: keep its address, and change only what clashes (a null binding)."""
-        address = entry.reply.dst if kind == "SNAT" else entry.reply.src
+        status, reply = entry.status, entry.reply
+        if status & CONFIRMED:
+            return ACCEPT
+        if kind == "DNAT":
+            if reply.proto not in (ICMP, ICMPV6, GRE):  # of these alone it could change anything
+                entry.status = status | DST_NAT_DONE
+                return ACCEPT
+        elif self.tracker.lookup(reply, entry.zones, now)[0] is None:
+            entry.status = status | SRC_NAT_DONE
+            return ACCEPT
+        address = reply.dst if kind == "SNAT" else reply.src
         return self.setup(entry, NatRange((address, address)), kind, now)
 
     def setup(self, entry: Entry, range_: NatRange, kind: str, now: float) -> str:
@@ -515,4 +534,5 @@ def _pick_address(tuple_: Tuple, range_: NatRange, source: bool, zone: int) -> T
                 # What was the destination is by now what was chosen, if that is what is being moved.
                 hashed ^= destination[place] if source else word
         low = int.from_bytes(b"".join(word.to_bytes(4, "little") for word in chosen), "big")
-    return tuple_._replace(src=low) if source else tuple_._replace(dst=low)
+    family, src, from_, dst, to, proto = tuple_
+    return Tuple(family, low, from_, dst, to, proto) if source else Tuple(family, src, from_, low, to, proto)

@@ -92,6 +92,19 @@ def test_a_wrong_checksum_stays_wrong(packet: Packet, error: int, address: int, 
     assert not right(packet)
 
 
+@given(PACKETS, ADDRESSES4, ADDRESSES6, PORTS, st.booleans())
+def test_the_fast_way_is_the_same(packet: Packet, four: int, six: int, port: int, source: bool) -> None:
+    if packet.proto not in (TCP, UDP):
+        return
+    address, slow = four if packet.family == 4 else six, packet.copy()
+    target = tuple_of(packet)._replace(
+        **{"src" if source else "dst": address, "source" if source else "destination": port}
+    )
+    assert manip.rewrite(slow, target, source=source)
+    assert (manip.rewrite_source if source else manip.rewrite_destination)(packet, address, port)
+    assert all(getattr(packet, name) == getattr(slow, name) for name in Packet.__slots__)
+
+
 def test_no_udp_checksum_is_left_alone() -> None:
     packet = udp()
     packet.data[packet.l4 + 6 : packet.l4 + 8] = bytes(2)
