@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 from typing import TYPE_CHECKING, NamedTuple
 
 from iptkit.kernel.plan import make_plan
@@ -10,6 +12,8 @@ from iptkit.syntax.parser import Parser, parse
 from iptkit.text.source import Source
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from iptkit.kernel.backend import Backend
     from iptkit.kernel.plan import Plan
     from iptkit.ruleset.binding import Binder
@@ -79,7 +83,8 @@ def restore(
         if not keep:
             del document
         if confirm is None:
-            backend.commit(plan, counters=counters, per_table=per_table, keep=keep)
+            with _unbroken():
+                backend.commit(plan, counters=counters, per_table=per_table, keep=keep)
         else:
             _commit_watched(backend, plan, confirm, counters=counters, keep=keep)
         return Transaction(outcome, plan if keep else None, True, backend.name)
@@ -90,9 +95,23 @@ def _commit_watched(backend: Backend, plan: Plan, seconds: float, *, counters: b
     from iptkit.kernel.confirm import arm
 
     watch = arm(backend, plan.family, (*plan.used, *(table.name for table in plan.tables)))
+    with _unbroken():
+        try:
+            backend.commit(plan, counters=counters, per_table=False, keep=keep)
+        except BaseException:
+            watch.give_up()
+            raise
+        watch.begin(seconds)
+
+
+@contextlib.contextmanager
+def _unbroken() -> Iterator[None]:
+    """Put off a hang-up of the terminal, an interrupt and a request to end until a commit is done, or undone.
+
+    A process that ends between two tables would leave them at odds.
+    """
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP, signal.SIGINT, signal.SIGTERM))
     try:
-        backend.commit(plan, counters=counters, per_table=False, keep=keep)
-    except BaseException:
-        watch.give_up()
-        raise
-    watch.begin(seconds)
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import signal
 import socket
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +21,7 @@ from iptkit.text.source import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from iptkit.kernel.transaction import Transaction
     from iptkit.ruleset.model import Rule, Ruleset
@@ -497,3 +500,25 @@ def test_libiptc_is_not_needed_to_replace_a_table(netns: Netns, monkeypatch: pyt
     with netns.entered():
         restore(FULL)
     assert canonical(netns.save(SAVE4, "-c")) == canonical(FULL)
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_for_the_last_table(netns: Netns, number: signal.Signals, tmp_path: Path) -> None:
+    netns.need(SAVE4)
+    (tmp_path / "rules").write_text(GOOD_THEN_BAD.replace(" -p tcp -j REDIRECT --to-ports 80", " -j RETURN"))
+    code = f"""
+import os, sys
+from iptkit import api
+from iptkit.kernel import sockopt
+replace = sockopt.replace_table
+def replacing(image):
+    os.kill(os.getpid(), {number:d})
+    return replace(image)
+sockopt.replace_table = replacing
+api.restore(open(sys.argv[1]).read(), backend="legacy")
+"""
+    done = netns.run(sys.executable, "-c", code, str(tmp_path / "rules"), check=False)
+    assert done.returncode == -number
+    saved = netns.save(SAVE4)
+    assert "--dport 22" in saved
+    assert "-A POSTROUTING -j RETURN" in saved
