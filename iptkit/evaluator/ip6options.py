@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from iptkit.values.packet import DESTINATION, HOP_BY_HOP, ROUTING
+from iptkit.values.packet import AH, DESTINATION, HOP_BY_HOP, ROUTING
 
 if TYPE_CHECKING:
     from iptkit.values.packet import Header, Packet
@@ -36,7 +36,10 @@ def check_hop_by_hop(packet: Packet) -> None:
 
 def check_delivered(packet: Packet) -> None:
     """What the stack looks at in a packet delivered to it.  Raises Problem."""
+    named_at = 6  # where the number of the header stands
     for header in packet.headers:
+        if header.type == AH:
+            raise Problem(UNKNOWN_HEADER, named_at)  # nobody has set up IPsec
         if header.type == DESTINATION:
             _check_options(packet, header)
         elif header.type == ROUTING:
@@ -46,6 +49,7 @@ def check_delivered(packet: Packet) -> None:
                     raise Problem  # seg6_enabled is off
             elif left:
                 raise Problem(FIELD, header.at + 2)
+        named_at = header.at
 
 
 def _check_options(packet: Packet, header: Header) -> None:
