@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 import re
+from sys import intern
 from typing import TYPE_CHECKING, NamedTuple
 
 from iptkit.syntax.document import (
@@ -165,6 +166,7 @@ class Parser:
 
     def _new_key(self, key: tuple[str, ...]) -> Shape | None:
         """The shape of a plain line's key, or None when such lines are not plain."""
+        key = tuple(map(intern, key))  # keys are many, and made of few literals
         count = 0
         if key[0].rstrip(" ") == "-A":
             # The last literal has no value behind it, and the first is the -A.
