@@ -110,6 +110,18 @@ def write_atomically(path: str, data: bytes) -> None:
         fail(f"cannot write {path}: {error.strerror or error}")
 
 
+def backend_in_use(name: str, family: Family) -> str:
+    """The backend that a name stands for, `auto` too; warns where the rules of both are in use."""
+    if name != "auto":
+        return name
+    from iptkit.kernel.detect import detect
+
+    found = detect(family)
+    if found.both_live:
+        click.echo(f"iptkit: warning: {found.reason}; packets meet the rules of both", err=True)
+    return found.backend
+
+
 def family_of(value: int) -> Family:
     return 6 if value == 6 else 4
 

@@ -14,7 +14,7 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from iptkit import api
-from iptkit.cli.common import write_text
+from iptkit.cli.common import backend_in_use, write_text
 from iptkit.cli.getopt import NEXT, NONE, REQUIRED, GetoptError, OptionSpec, getopt
 from iptkit.cli.telling import tell
 from iptkit.kernel.backend import CommitError
@@ -92,17 +92,9 @@ def program_of(path: str) -> Program | None:
 
 def run(program: Program, called: str, arguments: list[str]) -> NoReturn:
     """Be that program.  `called` is the name it was called by."""
-    program = program._replace(backend=_backend(program))
+    program = program._replace(backend=backend_in_use(program.backend, program.family))
     run_ = _restore if program.does == "restore" else _save
     sys.exit(run_(program, called, arguments))
-
-
-def _backend(program: Program) -> str:
-    if program.backend != "auto":
-        return program.backend
-    from iptkit.kernel.detect import detect
-
-    return detect(program.family).backend
 
 
 def _say(text: str) -> None:

@@ -9,6 +9,7 @@ import click
 
 from iptkit import api
 from iptkit.cli.common import (
+    backend_in_use,
     color_option,
     complete_file,
     fail,
@@ -113,7 +114,7 @@ def command(
     if confirm is not None and (test or plan or per_table):
         fail("--confirm cannot go with --test, --plan or --per-table", status=1)
     source = read_source(file, status=1) if file is not None else read_source("-")
-    chosen = "memory" if test and backend == "auto" else backend
+    chosen = "memory" if test and backend == "auto" else backend_in_use(backend, family_of(family))
     done = error = None
     try:
         done = api.restore_source(

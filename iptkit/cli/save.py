@@ -7,7 +7,7 @@ import sys
 import click
 
 from iptkit import api
-from iptkit.cli.common import fail, family_of, family_options, write_text
+from iptkit.cli.common import backend_in_use, fail, family_of, family_options, write_text
 from iptkit.cli.getopt import GetoptCommand
 from iptkit.cli.iptables import now
 from iptkit.kernel.errors import KernelError
@@ -50,7 +50,7 @@ def command(
     try:
         text = api.save_live(
             family_of(family),
-            backend=backend,
+            backend=backend_in_use(backend, family_of(family)),
             state=state,
             counters=counters,
             table=table,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -96,3 +98,14 @@ def test_without_rights_the_reason_says_so(monkeypatch: pytest.MonkeyPatch) -> N
     found = detect(4)
     assert found.backend == "legacy"
     assert "Permission denied" in found.reason
+
+
+@pytest.mark.parametrize("arguments", [("save",), ("restore",)])
+def test_the_commands_warn_where_both_are_live(netns: Netns, arguments: tuple[str, ...]) -> None:
+    netns.need("iptables-legacy", "iptables-nft", "iptables")
+    command = ("env", f"PYTHONPATH={Path(__file__).parents[2]}", sys.executable, "-m", "iptkit", *arguments)
+    assert not netns.run(*command, text="*filter\nCOMMIT\n").stderr
+    netns.run("iptables-legacy", "-P", "FORWARD", "DROP")
+    netns.run("iptables-nft", "-A", "OUTPUT", "-j", "ACCEPT")
+    said = netns.run(*command, text="*filter\nCOMMIT\n").stderr
+    assert said.startswith(b"iptkit: warning: legacy (filter) and nf_tables (filter) tables are both in use")
