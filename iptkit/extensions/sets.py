@@ -221,7 +221,8 @@ class Set:
             return self._test_mac(key, packet, asked, now)
         for found in self._candidates(key):
             if self._met(found, packet, asked, now):
-                return found.nomatch is asked.return_nomatch, found
+                # Only sets of networks know of --return-nomatch.
+                return not self.lengths or found.nomatch is asked.return_nomatch, found
         return False, None
 
     def _test_mac(self, key: Key, packet: Packet, asked: Asked, now: float) -> tuple[bool, Element | None]:
