@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from iptkit.kernel.errors import KernelError
     from iptkit.kernel.plan import Plan
     from iptkit.kernel.transaction import Transaction
+    from iptkit.lint.fixes import Fixed
     from iptkit.ruleset.model import Ruleset
     from iptkit.syntax.document import Document
     from iptkit.values.context import Family, Names
@@ -115,6 +116,37 @@ def lint(
         backends=backends,
         selection=Selection(select, ignore),
     )
+
+
+def fix(
+    document: Document,
+    family: Family = 4,
+    *,
+    unsafe: bool = False,
+    noflush: bool = False,
+    backends: tuple[str, ...] = BOTH,
+    select: Iterable[str] = (),
+    ignore: Iterable[str] = (),
+) -> Fixed:
+    """The text of a document after its findings were cured as far as they can be, and what is left of them.
+
+    Safe fixes leave what the file does as it is (or make of a file that is
+    refused what was plainly meant); `unsafe` takes the others as well.  The
+    rest is as for `lint`.  Text is Latin-1, a character a byte.
+    """
+    from iptkit.lint.fixes import Look
+    from iptkit.lint.fixes import fix as cure
+    from iptkit.ruleset.canonical import save as lines
+
+    selected, ignored = list(select), list(ignore)
+
+    def look(text: str) -> Look:
+        now = parse_source(Source(document.source.name, text))
+        found = lint(now, None, family, noflush=noflush, backends=backends, select=selected, ignore=ignored)
+        outcome = interpret(now, family, noflush=noflush)
+        return Look(found, None if outcome.status else list(lines(outcome.ruleset)))
+
+    return cure(document.source.text, look, unsafe=unsafe)
 
 
 def load(data: bytes | str, family: Family = 4, *, name: str = "<string>", counters: bool = True) -> Ruleset:
