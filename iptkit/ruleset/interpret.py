@@ -170,7 +170,8 @@ class _Interpreter:
         self.passed_by = False  # are there values not looked at yet?
         self.plans: dict[Shape | None, _Plan | None] = {}
         self.uses: list[tuple[Placed, tuple[Memo | RawMemo, ...]]] = []  # segments with such values
-        self.goals: tuple[set[str], set[str]] = (set(), set())  # names that -j, and -g, may take here
+        # Names that -j, and -g, may take here, to themselves.
+        self.goals: tuple[dict[str, str], dict[str, str]] = ({}, {})
         self.document = document
         self.binder = binder
         self.noflush = noflush
@@ -360,7 +361,7 @@ class _Interpreter:
         self._hide()
 
     def _hide(self) -> None:
-        self.goals = (set(), set())
+        self.goals = ({}, {})
         self.hidden = frozenset(name for name in self.chains if name in TARGETS)
 
     def _leave(self) -> None:
@@ -536,12 +537,16 @@ class _Interpreter:
             chain = chains.get(raws[at_chain])
             if chain is None:
                 return line
+            raws[at_chain] = chain.name  # the same, and one string for all its rules
             if jump is not None:
                 goal = raws[jump]
-                if goal not in goals[goto]:
+                known = goals[goto].get(goal)
+                if known is None:
                     if not self._may_go(goal, bound):
                         return line
-                    goals[goto].add(goal)
+                    goals[goto][goal] = goal
+                else:
+                    raws[jump] = known  # one string for all rules that go there
             if hooked and chain.name in HOOKS and self._misplaced(bound, (), chain.name):
                 return line
             counters = NO_COUNTERS
