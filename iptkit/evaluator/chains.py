@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from iptkit.evaluator.courses import Course, course_of
 from iptkit.evaluator.lookup import Index, answered, demands, is_plain, key_of
 from iptkit.extensions.core import Jump, Verdict
 from iptkit.extensions.spec import Extension, Match, Opaque, Target
@@ -19,12 +20,12 @@ from iptkit.ruleset.model import Table
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from iptkit.evaluator.lookup import Key
     from iptkit.evaluator.world import Surroundings
     from iptkit.ruleset.model import Chain, Rule, Ruleset
     from iptkit.values.packet import Packet
 
-INDEXED = 8  # a chain of fewer rules is walked as it is
-REMEMBERED = 1 << 16  # flows whose rules a chain remembers
+REMEMBERED = 1 << 15  # flows whose rules are remembered
 TABLES = ("filter", "nat", "mangle", "raw", "security")
 
 
@@ -98,42 +99,32 @@ class Line:
 class Walkable:
     """A chain ready to be walked: its lines, and the one that ends it."""
 
-    __slots__ = ("_all", "_flows", "_index", "end", "lines", "name")
+    __slots__ = ("_index", "all", "end", "lines", "name")
 
     def __init__(self, name: str, end: Line) -> None:
         self.name = name
         self.end = end
         self.lines: tuple[Line, ...] = ()
-        self._all: tuple[Any, ...] = ()
+        self.all: tuple[Any, ...] = ()  # what all lines ask
         self._index: Index | None = None
-        self._flows: dict[Any, tuple[Any, ...]] = {}
 
     def fill(self, lines: tuple[Line, ...], *, indexed: bool = True) -> None:
         self.lines = lines
-        self._all = tuple([line.asked for line in self.lines])
-        if indexed and len(self.lines) >= INDEXED:
+        self.all = tuple([line.asked for line in self.lines])
+        if indexed and lines:
             self._index = Index(
                 [demands(line.rule.conditions, line.matches) for line in self.lines if line.rule is not None]
             )
 
-    def admitted(self, packet: Packet) -> tuple[Any, ...]:
-        """What the lines ask that the packet may match, in order; those left out it surely does not."""
-        index = self._index
-        if index is None or not is_plain(packet):
-            return self._all
-        key = key_of(packet)
-        found = self._flows.get(key)
-        if found is None:
-            lines = self.lines
-            found = tuple([lines[number].left for number in index.candidates(key)])
-            if len(self._flows) >= REMEMBERED:
-                self._flows.clear()
-            self._flows[key] = found
-        return found
+    def admitted(self, key: Key) -> tuple[Any, ...]:
+        """What the lines ask that a plain packet with this key may match, in order.
 
-    def everything(self) -> tuple[Any, ...]:
-        """What all lines ask."""
-        return self._all
+        Those left out it surely does not match.
+        """
+        if self._index is None:
+            return self.all
+        lines = self.lines
+        return tuple([lines[number].left for number in self._index.candidates(key)])
 
 
 class CompiledTable:
@@ -214,6 +205,42 @@ def load_uses(tables: Iterable[CompiledTable], world: Surroundings) -> None:
                     use.loaded(world)
 
 
+class Known(dict["Walkable", "tuple[Any, ...]"]):
+    """What the lines of chains ask that packets with one key may match, by chain."""
+
+    __slots__ = ("courses", "key")
+
+    def __init__(self, key: Key) -> None:
+        self.key = key
+        self.courses: dict[Walkable, Course | None] = {}
+
+    def __missing__(self, chain: Walkable) -> tuple[Any, ...]:
+        found = self[chain] = chain.admitted(self.key)
+        return found
+
+    def course(self, chain: Walkable) -> Course | None:
+        """The course through a built-in chain, from the second packet on."""
+        try:
+            return self.courses[chain]
+        except KeyError:
+            if chain in self:
+                self.courses[chain] = course_of(chain, self)
+            return self.courses.get(chain)
+
+
+def _known(packet: Packet, world: Surroundings) -> Known | None:
+    """What is remembered for packets like this one; None where each rule has to be asked."""
+    if not is_plain(packet):
+        return None
+    key = key_of(packet)
+    known: Known | None = world.flows.get(key)
+    if known is None:
+        if len(world.flows) >= REMEMBERED:
+            world.flows.clear()
+        known = world.flows[key] = Known(key)
+    return known
+
+
 def walk(chain: Walkable, packet: Packet, world: Surroundings) -> str:
     """Run a packet through a built-in chain; gives the verdict.
 
@@ -225,7 +252,12 @@ def walk(chain: Walkable, packet: Packet, world: Surroundings) -> str:
     verdict: str | None
     tracing = packet.traced or world.tracing
     why_not = world.why_not
-    asked = iter(chain.admitted(packet) if why_not is None else chain.everything())
+    known = _known(packet, world) if why_not is None else None
+    if known is not None and not tracing:
+        course = known.course(chain)
+        if course is not None:
+            return course.run(packet, world)
+    asked = iter(chain.all if known is None else known[chain])
     length = packet.length
     while True:
         for line, test, checks in asked:
@@ -266,10 +298,16 @@ def walk(chain: Walkable, packet: Packet, world: Surroundings) -> str:
             verdict = line.verdict
             if verdict is None:
                 if line.jump is not None:
+                    called = line.jump.all if known is None else known[line.jump]
+                    if not called and not line.goto and not tracing:
+                        # Nothing there for this packet: in and back.
+                        line.jump.end.packets += 1
+                        line.jump.end.bytes += length
+                        continue
                     if not line.goto:
                         stack.append((here, asked))
                     here = line.jump
-                    asked = iter(here.admitted(packet) if why_not is None else here.everything())
+                    asked = iter(called)
                     break
                 target = line.target
                 if target is None:

@@ -124,7 +124,7 @@ def answered(matches: Sequence[Any]) -> frozenset[int]:
 
 
 def _interface(name: str, inverted: bool) -> tuple[str, bool] | None:
-    return (name, inverted) if name and name != "+" else None
+    return (name, inverted) if name and (name != "+" or inverted) else None
 
 
 def _network(network: tuple[int, int] | None, inverted: bool) -> tuple[int, int, bool] | None:

@@ -140,6 +140,7 @@ class Machine(Surroundings):
 
     def load(self, ruleset: Ruleset) -> None:
         """Take these rules, as iptables-restore does: what named lists keep stays."""
+        self.flows.clear()
         self.tables = compile_ruleset(ruleset, all_tables=self.all_tables, indexed=self.indexed)
         self._chains = {
             hook: {name: table.hooks[hook] for name, table in self.tables.items() if hook in table.hooks}

@@ -84,6 +84,7 @@ class Surroundings:
     doubts      what was not known, and what was taken for it
     answers     for the doubts to come, the answers to take
     sets        ipsets by name
+    flows       which rules may match packets of a flow, as iptkit.evaluator.chains remembers
     sockets     are the local sockets known (there are none), or is nothing known about them?
     """
 
@@ -110,6 +111,7 @@ class Surroundings:
         self.sets: dict[str, Any] = {}
         self.sockets = False
         self._named: dict[tuple[str, str], Any] = {}
+        self.flows: dict[Any, Any] = {}
 
     # -- what is not known
 

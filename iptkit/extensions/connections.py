@@ -256,6 +256,14 @@ class Conntrack(Match, name="conntrack"):
             **{field: value for field, value in values.items() if flags & _FLAGS[field]},
         )
 
+    @property
+    def facts(self) -> tuple[str, ...] | None:  # type: ignore[override]  # of each use
+        return (
+            ("state",)
+            if self.values.count(None) == len(self.values) - 1 and self.ctstate is not None
+            else None
+        )
+
     def matches(self, packet: Packet, world: World) -> bool | None:
         # conntrack_mt, net/netfilter/xt_conntrack.c
         states = self.values[0]
@@ -323,6 +331,7 @@ class State(Match, name="state"):
         required=True,
         doc="state of the connection: INVALID, NEW, RELATED, ESTABLISHED, UNTRACKED",
     )
+    facts = ("state",)
     example = "-m state --state RELATED,ESTABLISHED -j ACCEPT"
 
     def encode(self, family: Family) -> bytes:

@@ -292,6 +292,7 @@ class Translation(Target):
     """A target that translates ports, too, and then wants a protocol that has them."""
 
     range_field = ""
+    effect = "final"
 
     def check(self, rule: RuleFacts) -> Iterator[Problem]:
         value: Any = getattr(self, self.range_field)

@@ -359,6 +359,9 @@ class Extension:
 class Match(Extension):
     __slots__ = ()
     kind = "match"
+    # What its answer hangs on besides addresses, protocol, ports and interfaces: names of
+    # iptkit.evaluator.courses.FACTS.  None: on more than these.
+    facts: ClassVar[tuple[str, ...] | None] = None
 
     def matches(self, packet: Packet, world: World) -> bool | None:
         """Does the packet meet the match?  None is UNKNOWN: neither packet nor world tells.
@@ -371,6 +374,9 @@ class Match(Extension):
 class Target(Extension):
     __slots__ = ()
     kind = "target"
+    # "final": it always gives a verdict; "steady": it goes on to the next rule, and of what rules ask
+    # changes at most marks, TOS and TTL; else "any".
+    effect: ClassVar[str] = "any"
     # Does it give a packet other addresses or ports, and let it go on in the same table?
     readdresses: ClassVar[bool] = False
 

@@ -57,6 +57,13 @@ others = st.sampled_from(
         "-p icmp -m icmp --icmp-type 8",
         "-m mark --mark 0x1",
         "-m limit --limit 1/hour",
+        "-m connmark --mark 0x1",
+        "-m ttl --ttl-gt 63",
+        "-m tos --tos 0x10/0xff",
+        "-m length --length 0:40",
+        "-m conntrack --ctstate ESTABLISHED",
+        "-m conntrack --ctdir REPLY",
+        "-m owner --uid-owner 0",
     )
 )
 targets = st.sampled_from(
@@ -70,6 +77,10 @@ targets = st.sampled_from(
         "",
         "-j LOG",
         "-j MARK --set-xmark 0x1/0xffffffff",
+        "-j CONNMARK --save-mark",
+        "-j CONNMARK --restore-mark",
+        "-j CONNMARK --set-mark 0x1",
+        "-j REJECT",
     )
 )
 
@@ -125,7 +136,7 @@ def packets(draw: st.DrawFn) -> bytes:
 
 def _through(text: str, traffic: list[bytes], *, indexed: bool) -> list[object]:
     machine = Machine(api.load(text), indexed=indexed)
-    for number, data in enumerate(traffic):
+    for number, data in enumerate(traffic * 4):
         machine.now = float(number)
         machine.receive(Packet(data), "in0")
     ends = [(why, line.key if line else "") for _, why, line in machine.drops]
@@ -133,7 +144,7 @@ def _through(text: str, traffic: list[bytes], *, indexed: bool) -> list[object]:
 
 
 @settings(max_examples=150, deadline=None)
-@given(rulesets(), st.lists(packets(), min_size=1, max_size=12))
+@given(rulesets(), st.lists(packets(), min_size=1, max_size=6))
 def test_indexed_chains_do_what_plain_ones_do(text: str, traffic: list[bytes]) -> None:
     assert _through(text, traffic, indexed=True) == _through(text, traffic, indexed=False)
 

@@ -37,6 +37,7 @@ class Comment(Match, name="comment"):
     revision = 0
     comment = Option("--comment", type=CommentText(), required=True, doc="the comment, up to 255 bytes")
     layout = Layout(String("comment", 256, always=True))
+    facts = ()
     example = '-i lo -m comment --comment "local traffic" -j ACCEPT'
 
     def matches(self, packet: Packet, world: World) -> bool | None:

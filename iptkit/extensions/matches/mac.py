@@ -53,6 +53,7 @@ class Mac(Match, name="mac"):
     )
     # struct xt_mac_info, linux/netfilter/xt_mac.h
     layout = Layout(Raw("mac_source", 6), Pad(2), Bits("i", inverted={1: "mac_source"}))
+    facts = ("source_mac",)
     example = "-i eth0 -m mac --mac-source 00:00:5e:00:53:01 -j ACCEPT"
 
     def matches(self, packet: Packet, world: World) -> bool | None:

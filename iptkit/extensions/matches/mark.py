@@ -25,6 +25,7 @@ class Mark(Match, name="mark"):
     mark = Option("--mark", type=MarkMask(), invert=True, required=True, doc="value, and mask to AND first")
     # struct xt_mark_mtinfo1, linux/netfilter/xt_mark.h
     layout = Layout(Pair("mark", "I", (0, 0), always=True), Bits("B", inverted={1: "mark"}), size=12)
+    facts = ("mark",)
     example = "-m mark --mark 0x1/0xff -j ACCEPT"
 
     def matches(self, packet: Packet, world: World) -> bool | None:

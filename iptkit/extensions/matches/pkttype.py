@@ -34,6 +34,7 @@ class PktType(Match, name="pkttype"):
     )
     # struct xt_pkttype_info, linux/netfilter/xt_pkttype.h
     layout = Layout(Choice("pkt_type", "i", _TYPES), Bits("i", inverted={1: "pkt_type"}))
+    facts = ("link_type",)
     example = "-m pkttype --pkt-type broadcast -j DROP"
 
     def matches(self, packet: Packet, world: World) -> bool | None:

@@ -125,6 +125,12 @@ class Tcp(Ranged, name="tcp"):
             return not value[0] and not self.is_inverted(field)
         return super().left_out(field, value)
 
+    @property
+    def facts(self) -> tuple[str, ...] | None:  # type: ignore[override]  # of each use
+        if self.tcp_option is not None:
+            return None
+        return () if self.tcp_flags is None else ("tcp_flags",)
+
     def matches(self, packet: Packet, world: World) -> bool | None:
         # tcp_mt, net/netfilter/xt_tcpudp.c
         if packet.fragment_offset:

@@ -60,6 +60,7 @@ class Classify(Target, name="CLASSIFY"):
     set_class = Option("--set-class", type=ClassNumber(), required=True, doc="class, hexadecimal")
     # struct xt_classify_target_info, linux/netfilter/xt_CLASSIFY.h
     layout = Layout(Number("set_class", "I", always=True))
+    effect = "steady"
     example = "-o eth0 -p tcp --dport 22 -j CLASSIFY --set-class 1:10"
 
     def act(self, packet: Packet, world: World) -> str | None:

@@ -32,6 +32,7 @@ class Dscp(Target, name="DSCP"):
     at_least_one = ("set_dscp", "set_dscp_class")
     # struct xt_DSCP_info, linux/netfilter/xt_DSCP.h
     layout = Layout(Number("set_dscp", "B", always=True))
+    effect = "steady"
     example = "-p udp --dport 5060 -j DSCP --set-dscp-class EF"
 
     @classmethod

@@ -88,6 +88,7 @@ class Log(Target, name="LOG"):
         ),
         String("log_prefix", 30),
     )
+    effect = "steady"
     example = '-m limit --limit 5/min -j LOG --log-prefix "dropped: " --log-level 6'
 
     plain = True  # settle refuses nothing

@@ -37,6 +37,7 @@ class Mark(Target, name="MARK"):
     xor_mark = Option("--xor-mark", type=UInt(), excludes=others("xor_mark"), doc="XOR with these bits")
     # struct xt_mark_tginfo2, linux/netfilter/xt_mark.h
     layout = Layout(Pair("set_xmark", "I", (0, 0), always=True))
+    effect = "steady"
     example = "-i eth1 -j MARK --set-xmark 0x1/0xff"
 
     plain = True  # settle refuses nothing

@@ -45,6 +45,7 @@ class Nflog(Target, name="NFLOG"):
         type=UInt(UINT16_MAX),
         doc="packets to queue up before they are handed over; 1 when not given",
     )
+    effect = "steady"
     example = '-m conntrack --ctstate INVALID -j NFLOG --nflog-prefix "invalid: " --nflog-group 2'
 
     @classmethod

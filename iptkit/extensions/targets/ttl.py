@@ -34,6 +34,7 @@ class Ttl(Target, name="TTL", families=(4,)):
     at_least_one = ("ttl_set", "ttl_inc", "ttl_dec")
     # struct ipt_TTL_info, linux/netfilter_ipv4/ipt_TTL.h
     layout = Layout(GivenAs("B", {0: "ttl_set", 1: "ttl_inc", 2: "ttl_dec"}), Shared("B", at_least_one))
+    effect = "steady"
     example = "-j TTL --ttl-set 64"
 
     def act(self, packet: Packet, world: World) -> str | None:
