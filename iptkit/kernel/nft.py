@@ -152,7 +152,8 @@ class NftBackend:
 
 def _commits(plan: Plan) -> int:
     """How often iptables-nft-restore commits at most."""
-    return plan.script.source.text.split("\n")[: plan.script.end].count("COMMIT")
+    lines = plan.script.source.text.split("\n")[: plan.script.end]
+    return sum(line.startswith("COMMIT") for line in lines)
 
 
 def _saved(family: Family, binder: Binder) -> Ruleset:
