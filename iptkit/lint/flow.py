@@ -96,8 +96,8 @@ class Item:
         return self.rule.line
 
 
-class Taken:
-    """What the items of a chain take, and of that what can concern a box.
+class Index:
+    """Boxes of the items of a chain, and those of them that can concern a box.
 
     Most boxes name one small network or one port: those are found by it.
     """
@@ -129,26 +129,31 @@ class Taken:
                 return level, low >> level
         return None
 
-    def concerning(self, box: Box, at: int) -> Region:
+    def before(self, box: Box, at: int) -> Region:
         """The boxes of items before a place that can have something in common with a box."""
-        out = [each for place, each in self._rest if place < at]
+        return [each for found in self._concerning(box) for place, each in found if place < at]
+
+    def places(self, region: Region, at: int) -> list[int]:
+        """The places, from one on, of items that can have something in common with a region."""
+        out = {place for box in region for found in self._concerning(box) for place, _ in found}
+        return sorted([place for place in out if place >= at])
+
+    def _concerning(self, box: Box) -> list[list[tuple[int, Box]]]:
+        out = [self._rest]
         for dimension, keyed in self._by_key.items():
             key = self._key(box, dimension)
             if key is None:
-                lists = list(keyed.values())
+                out += keyed.values()
             elif dimension == DPORT:
-                lists = [keyed.get(key, [])]
+                out.append(keyed.get(key, []))
             elif key[0] == self._fine:
                 wider = self._coarse, key[1] >> self._coarse - self._fine
-                lists = [keyed.get(key, []), keyed.get(wider, [])]
+                out += (keyed.get(key, []), keyed.get(wider, []))
             else:
                 by = self._coarse - self._fine
-                lists = [
-                    found
-                    for (level, each), found in keyed.items()
-                    if (each if level == self._coarse else each >> by) == key[1]
-                ]
-            out += [each for found in lists for place, each in found if place < at]
+                for (level, each), found in keyed.items():
+                    if (each if level == self._coarse else each >> by) == key[1]:
+                        out.append(found)
         return out
 
 
@@ -159,10 +164,12 @@ class Flow:
         self._section = section
         self.asked = Asked(section.facts.family, _masks(section))
         self.work = Work(FOR_QUESTIONS)
+        self._bits = 32 if section.facts.family == 4 else 128
         self.remains = Remains(self.asked.domain, self.work)
         self._items: dict[str, list[Item]] = {}
         self._places: dict[str, dict[int, int]] = {}
-        self._taken: dict[str, Taken] = {}
+        self._taken: dict[str, Index] = {}
+        self._asking: dict[str, Index] = {}
         self._changing: dict[Bound, bool] = {}
         self._wide: dict[Bound, bool] = {}
         self._decided: dict[str, Region] = {}
@@ -310,12 +317,19 @@ class Flow:
         self.work.spend(len(a) * len(b))
         return list(a) if b == EVERYTHING else meet(a, b)
 
-    def _taken_in(self, name: str) -> Taken:
+    def _taken_in(self, name: str) -> Index:
         found = self._taken.get(name)
         if found is None:
-            bits = 32 if self.asked.family == 4 else 128
-            found = self._taken[name] = Taken([self.takes(item) for item in self.items(name)], bits)
+            found = self._taken[name] = Index([self.takes(item) for item in self.items(name)], self._bits)
         return found
+
+    def concerned(self, name: str, at: int, packets: Region) -> list[Item]:
+        """The items of a chain, from a place on, that may match some packets; others may be among them."""
+        index = self._asking.get(name)
+        items = self.items(name)
+        if index is None:
+            index = self._asking[name] = Index([item.region for item in items], self._bits)
+        return [items[place] for place in index.places(packets, at)]
 
     def left(
         self, name: str, at: int, region: Region, also: Region = NOTHING, most: int = 0
@@ -326,7 +340,7 @@ class Flow:
         """
         taken = self._taken_in(name)
         for box in region:
-            before = taken.concerning(box, at)
+            before = taken.before(box, at)
             self.work.spend(len(before))
             if most and len(before) > most:
                 before = sorted(before, key=len)[:most]

@@ -205,7 +205,7 @@ class _After:
             raise _Otherwise
         back: Region = []
         taken: Region = []  # by rules that do the same: not taken from `packets` yet
-        for item in flow.items(name)[at:]:
+        for item in flow.concerned(name, at, packets):
             target = item.target
             if item is self._item or (target is None and not item.changing):
                 continue
