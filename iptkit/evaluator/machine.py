@@ -27,7 +27,7 @@ from iptkit.evaluator.sysctls import Sysctls
 from iptkit.evaluator.topology import LOOPBACK, Route, two_networks
 from iptkit.evaluator.world import Doubt, Surroundings
 from iptkit.extensions.spec import HOOKS
-from iptkit.extensions.world import ACCEPT, DROP, STOLEN
+from iptkit.extensions.world import ACCEPT, DROP, QUEUE, STOLEN, Owner
 from iptkit.values.checksum import checksum, ones_sum
 from iptkit.values.packet import (
     CT_RELATED,
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 DONT_FRAGMENT = 0x4000
 LEAST_MTU4, LEAST_MTU6 = 68, 1280
+KERNELS_SOCKET = Owner(-1, -1, ())  # what the kernel sends itself has a socket, and nobody's
+LIMITED4 = frozenset((3, 4, 11, 12))  # net.ipv4.icmp_ratemask
 KERNELS_ID = 0x8000  # an IP identification that the kernel picks, at random
 ERROR_BURST = 5.0  # net.ipv4.route.error_burst, in errors (its cost is a second for each)
 HELD = "waiting for its other fragments"
@@ -233,8 +235,10 @@ class Machine(Surroundings):
         verdict = self._walk(chain, name, hook, packet)
         if verdict == ACCEPT:
             return True
+        # A packet that nobody takes from a queue is lost without a word to its sender.
+        self._error = 0 if verdict in (STOLEN, QUEUE) else errno.EPERM
         if verdict != STOLEN:
-            self._drop(packet, "", self.last)
+            self._drop(packet, "nobody reads the queue" if verdict == QUEUE else "", self.last)
         return False
 
     def _walk(self, chain: Walkable, name: str, hook: str, packet: Packet) -> str:
@@ -257,11 +261,13 @@ class Machine(Surroundings):
         if verdict == ACCEPT:
             return True
         self._drop(packet, "NAT", self.last)
+        self._error = errno.EPERM
         return False
 
     def _track(self, hook: str, packet: Packet) -> bool:
         if self.tracker.track(packet, hook, self.now) != ACCEPT:
             self._drop(packet, "connection tracking")
+            self._error = errno.EPERM
             return False
         if self.noting:
             entry = packet.connection
@@ -345,7 +351,7 @@ class Machine(Surroundings):
         """
         hook = "POSTROUTING"
         if not (self._table("mangle", hook, packet) and self._nat("SNAT", hook, packet)):
-            return errno.EPERM
+            return self._error
         if self.noting:
             self.egress.append(Seen(packet.copy(), packet.out_interface))
         if not self._confirm(packet):
@@ -367,19 +373,19 @@ class Machine(Surroundings):
                 return 0
             packet = whole
         if not (self._table("raw", hook, packet) and self._track(hook, packet)):
-            return errno.EPERM
+            return self._error
         before = packet.src, packet.dst, packet.mark, packet.tos
         if not self._table("mangle", hook, packet):
-            return errno.EPERM
+            return self._error
         if before != (packet.src, packet.dst, packet.mark, packet.tos) and (code := self._reroute(packet)):
             return code
         to = packet.dst
         if not self._nat("DNAT", hook, packet):
-            return errno.EPERM
+            return self._error
         if to != packet.dst and (code := self._reroute(packet)):
             return code
         if not (self._table("filter", hook, packet) and self._table("security", hook, packet)):
-            return errno.EPERM
+            return self._error
         packet.out_interface = device_of(packet.route)
         kind = packet.route.kind
         if kind == "multicast" and self.family == 6:
@@ -539,9 +545,7 @@ class Machine(Surroundings):
         tokens, last = self._tokens.get(source, (ERROR_BURST, self.now))
         tokens = min(tokens + self.now - last, ERROR_BURST)
         told = tokens >= 1
-        if source not in self._tokens and len(self._tokens) >= REMEMBERED:
-            self._tokens.clear()
-        self._tokens[source] = tokens - told, self.now
+        self._keep_tokens(source, tokens - told)
         return told
 
     def _deliver(self, packet: Packet, route: Route) -> None:
@@ -655,6 +659,12 @@ class Machine(Surroundings):
         packet.data[10:12] = checksum(packet.data[: packet.l4]).to_bytes(2, "big")
         return 0
 
+    def answer(self, packet: Packet, to: Packet) -> None:
+        """Send what the machine's own stack answers to a packet."""
+        packet.owner = KERNELS_SOCKET
+        self._reflect(packet, to)
+        self.send(packet)
+
     def send(self, packet: Packet) -> None:
         """Send a packet the machine made."""
         if self._find_way(packet) == 0:
@@ -682,6 +692,7 @@ class Machine(Surroundings):
             self._copying = False
 
     _copying = False
+    _error = errno.EPERM  # what a local sender gets where its packet has just ended
     _nat_hook = ""
 
     def _transmit(self, packet: Packet) -> int:
@@ -715,9 +726,14 @@ class Machine(Surroundings):
             return
         make = self._error4 if self.family == 4 else self._error6
         error = make(packet, kind, code, info)
-        if error is not None:
-            self.attach(error, packet)
-            self._local_out(error)
+        if error is None or (
+            self.family == 4 and device_of(error.route) != LOOPBACK and not self._within_rate(error.dst, kind)
+        ):
+            return
+        error.owner = KERNELS_SOCKET
+        self._reflect(error, packet)
+        self.attach(error, packet)
+        self._local_out(error)
 
     def _error4(self, packet: Packet, kind: int, code: int, info: int) -> Packet | None:
         route = packet.route
@@ -777,6 +793,28 @@ class Machine(Surroundings):
         error.route = back
         return error
 
+    def _within_rate(self, to: int, kind: int) -> bool:
+        """Has a host not yet been told of too many errors (icmpv4_xrlim_allow)?"""
+        if kind not in LIMITED4:
+            return True
+        limit = self.sysctls.get("net.ipv4.icmp_ratelimit") / 1000
+        tokens, last = self._tokens.get(to, (60.0, self.now - 60))
+        if self.now > last:
+            tokens = min(tokens + self.now - last, 6 * limit)
+        fine = tokens >= limit
+        self._keep_tokens(to, tokens - limit if fine else tokens)
+        return fine
+
+    def _keep_tokens(self, host: int, tokens: float) -> None:
+        if host not in self._tokens and len(self._tokens) >= REMEMBERED:
+            self._tokens.clear()
+        self._tokens[host] = tokens, self.now
+
+    def _reflect(self, answer: Packet, packet: Packet) -> None:
+        """Answers have no mark, unless that is wanted."""
+        if self.sysctls.get(f"net.ipv{self.family}.fwmark_reflect"):
+            answer.mark = packet.mark
+
     def default_ttl(self) -> int:
         """The TTL or hop limit of the machine's own packets."""
         return self.sysctls.get("net.ipv4.ip_default_ttl") if self.family == 4 else answers.TTL
@@ -815,6 +853,7 @@ class Machine(Surroundings):
         answer = answers.reset(packet, partial=self.family == 4, ttl=ttl)
         if answer is None or not self._sum_passes(packet, any_protocol=False):
             return
+        self._reflect(answer, packet)
         if self._find_way(answer):
             return
         self.attach(answer, packet)

@@ -88,7 +88,7 @@ def _icmp(machine: Machine, packet: Packet) -> None:
     known = packet.ip_options
     options = known.echo(packet, source, machine.now) if known is not None else b""
     rest = bytes(data[at + 4 : at + 8])
-    machine.send(
+    machine.answer(
         answers.icmp_message(
             4,
             source,
@@ -100,7 +100,8 @@ def _icmp(machine: Machine, packet: Packet) -> None:
             tos=packet.tos,
             ttl=machine.default_ttl(),
             options=options,
-        )
+        ),
+        packet,
     )
 
 
@@ -113,10 +114,11 @@ def _icmp6(machine: Machine, packet: Packet) -> None:
     if packet.route is None or packet.route.kind != "local":
         source = machine.routing.source6(packet.in_interface, packet.src) or 0
     if kind == ECHO6 and not machine.sysctls.get("net.ipv6.icmp.echo_ignore_all"):
-        machine.send(
+        machine.answer(
             answers.icmp_message(
                 6, source, packet.src, ECHO_REPLY6, 0, bytes(data[at + 4 : at + 8]), data[at + 8 :]
-            )
+            ),
+            packet,
         )
     elif kind == SOLICITATION6 and len(data) >= at + 24 and packet.ttl == 255:
         _advertise(machine, packet, bytes(data[at + 8 : at + 24]))
@@ -135,10 +137,11 @@ def _advertise(machine: Machine, packet: Packet, target: bytes) -> None:
     else:
         to = 0xFF02 << 112 | 1
     option = bytes((2, 1)) + found.mac if found.arp else b""
-    machine.send(
+    machine.answer(
         answers.icmp_message(
             6, own, to, ADVERTISEMENT6, 0, flags.to_bytes(4, "big"), target + option, ttl=255
-        )
+        ),
+        packet,
     )
 
 
@@ -153,7 +156,7 @@ def _tcp(machine: Machine, packet: Packet) -> None:
     tos = packet.tos & 0xFC if packet.family == 4 else 0
     found = answers.reset(packet, partial=packet.family == 6, tos=tos, ttl=machine.default_ttl())
     if found is not None:
-        machine.send(found)
+        machine.answer(found, packet)
 
 
 def _udp(machine: Machine, packet: Packet) -> None:

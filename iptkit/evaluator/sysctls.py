@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# A machine that filters forwards, too; send_redirects and the like are nothing its rules see.
+# A machine that filters forwards, too; and this one sends errors as often as there is a reason.
 DEFAULTS = {
     "net.ipv4.ip_forward": 1,
     "net.ipv4.ip_default_ttl": 64,
     "net.ipv4.icmp_echo_ignore_all": 0,
     "net.ipv4.icmp_echo_ignore_broadcasts": 1,
+    "net.ipv4.fwmark_reflect": 0,
+    "net.ipv4.icmp_ratelimit": 0,
+    "net.ipv6.fwmark_reflect": 0,
     "net.ipv4.icmp_errors_use_inbound_ifaddr": 0,
     "net.ipv6.icmp.echo_ignore_all": 0,
     "net.ipv6.conf.all.forwarding": 1,

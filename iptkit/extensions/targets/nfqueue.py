@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from iptkit.extensions.numbers import UInt
 from iptkit.extensions.ranges import NumberRange, Range
 from iptkit.extensions.spec import Flag, Given, Option, Problem, RuleFacts, Target
-from iptkit.extensions.world import ACCEPT, DROP, Unknown
+from iptkit.extensions.world import ACCEPT, QUEUE, Unknown
 from iptkit.values.faults import BadValue
 from iptkit.values.numbers import UINT16_MAX
 from iptkit.values.wording import quote
@@ -101,7 +101,7 @@ class Nfqueue(Target, name="NFQUEUE"):
             queue = world.choose("queue", range(low, high + 1))
         if world.queue_program(queue) is not False:
             raise Unknown(f"what the program at queue {queue} answers")
-        return ACCEPT if self.bypass else DROP
+        return ACCEPT if self.bypass else QUEUE
 
 
 EXTENSIONS: tuple[Any, ...] = (Nfqueue,)
