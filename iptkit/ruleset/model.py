@@ -10,13 +10,22 @@ from __future__ import annotations
 from operator import getitem
 from typing import TYPE_CHECKING, Any
 
-from iptkit.extensions.core import BUILTIN_CHAINS, Conditions, Jump, Verdict
+from iptkit.extensions.core import (
+    BUILTIN_CHAINS,
+    INTERFACE,
+    NETWORKS,
+    VERDICTS,
+    Conditions,
+    Jump,
+    Verdict,
+)
+from iptkit.extensions.spec import Opaque
 from iptkit.syntax.words import unquote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from iptkit.extensions.spec import Match, Opaque, Target
+    from iptkit.extensions.spec import Match, Target
     from iptkit.ruleset.binding import Binder, Bound, Placed, Ref
     from iptkit.syntax.document import RuleLine
     from iptkit.text.diagnostic import Diagnostic
@@ -89,8 +98,6 @@ class Rule:
 
     @property
     def conditions(self) -> Conditions:
-        from iptkit.extensions.core import INTERFACE, NETWORKS
-
         bound = self.bound
         sources = self.value(bound.source, NETWORKS) or (None,)
         destinations = self.value(bound.destination, NETWORKS) or (None,)
@@ -114,8 +121,6 @@ class Rule:
     @property
     def picks(self) -> int:
         """How many rules the line stands for: sources times destinations."""
-        from iptkit.extensions.core import NETWORKS
-
         count = 1
         for ref in (self.bound.source, self.bound.destination):
             if ref is not None:
@@ -150,16 +155,12 @@ class Rule:
         if isinstance(bound.jump, int):
             target: Target | Jump | Verdict = self.values[bound.jump]
             return target
-        from iptkit.extensions.core import VERDICTS
-
         if bound.jump in VERDICTS and not bound.goto:
             return Verdict(bound.jump)
         return Jump(bound.jump, bound.goto)
 
     def _filled(self, opaque: Opaque) -> Opaque:
         """An opaque extension with its values: the shape holds `\\0hole` in their places."""
-        from iptkit.extensions.spec import Opaque
-
         words = tuple(unquote(self.values[int(w[1:])]) if w[:1] == "\0" else w for w in opaque.words)
         return Opaque(opaque.kind_, opaque.name_, words)
 
