@@ -303,7 +303,7 @@ class Translation(Target):
                 f"{self.name}: ports need a protocol that has them",
                 self.range_field,
                 "IPT120",
-                "put -p (tcp, udp, sctp, dccp) before it",
+                "put -p tcp (or udp, sctp, dccp) before it",
             )
 
     def nat_range(self) -> NatRange:
