@@ -48,7 +48,7 @@ _MOST_CALLS = 64  # of one chain, from long chains
 _DESTINATION = ("--dport", "--dports", "--ports")
 _DEEPEST = 60  # chains that call each other; nf_tables takes 15
 NOTHING: Region = []
-MOST_BOXES = 200  # that the packets of a chain may fall into
+MOST_BOXES = 64  # that the packets of a chain may fall into
 _BYTES = ("string", "u32", "bpf")
 # Targets that rewrite something and go on -> what is asked of packets that may then be otherwise.
 _REWRITES: dict[str, tuple[str, ...]] = {

@@ -38,17 +38,21 @@ class DuplicateRule(SectionCheck, code="IPT204"):
         for name, chain in section.chains.items():
             if name not in entered:
                 continue
+            said = None
             for rule in chain.rules:
                 first = duplicates.get(id(rule))
                 line = rule.line
-                if first is not None and line.number not in impossible:
-                    fix = (
-                        (Edit(Span(line.number, 0, len(line.raw) + 1), "", True),) if rule.picks == 1 else ()
-                    )
-                    yield self.found(
-                        whole(line),
-                        f"this repeats the rule of line {first.line.number}",
-                        "remove it",
-                        related=((whole(first.line), "the first is here"),),
-                        fix=fix,
-                    )
+                if first is None or line is said or line.number in impossible or first.line is line:
+                    continue
+                if rule.picks > 1 and not all(
+                    id(each) in duplicates for each in chain.rules if each.line is line
+                ):
+                    continue  # of a list of addresses some are new
+                said = line
+                yield self.found(
+                    whole(line),
+                    f"this repeats the rule of line {first.line.number}",
+                    "remove it",
+                    related=((whole(first.line), "the first is here"),),
+                    fix=(Edit(Span(line.number, 0, len(line.raw) + 1), "", True),),
+                )
