@@ -1100,13 +1100,16 @@ _OPAQUE_OPTION: Any = None
 def _match_of_protocol(text: str, number: int, family: Family) -> str:
     """The match a protocol brings (find_proto): by the name given, by number through the protocol's name."""
     from iptkit.values.names import protocol_name
+    from iptkit.values.numbers import UINT8_MAX, parse_uint
 
     if find_match(text, family) is not None:
         return text
-    if text.isdigit() or text.startswith("0x"):
-        name = protocol_name(number)
-        return name if find_match(name, family) is not None else ""
-    return ""
+    try:
+        parse_uint(text, 0, UINT8_MAX)
+    except ValueError:
+        return ""
+    name = protocol_name(number)
+    return name if find_match(name, family) is not None else ""
 
 
 def _all_options(family: Family) -> Iterable[str]:
