@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 
 from iptkit.conntrack.helpers import HELPERS, exists, ftp, reading, sip
+from iptkit.conntrack.helpers.sip_messages import address4
 from iptkit.conntrack.nat import Nat
 from iptkit.conntrack.tracker import Tracker
 from iptkit.extensions.world import ACCEPT, DROP, Template
@@ -216,14 +217,14 @@ def test_which_helpers_there_are() -> None:
 @given(st.integers(0, 0xFFFFFFFF), st.sampled_from((b"", b" ", b":5060", b";x", b"\r\n")))
 def test_addresses(address: int, after: bytes) -> None:
     text = str(IPv4Address(address)).encode()
-    assert sip.address4(text + after, 0, len(text + after)) == (address, len(text))
+    assert address4(text + after, 0, len(text + after)) == (address, len(text))
 
 
 @pytest.mark.parametrize(
     "text", [b"", b"1.2.3", b"1.2.3.4.", b"1.2.3.256", b"1..2.3", b"1.2.3.4a", b".1.2.3"]
 )
 def test_what_is_no_address(text: bytes) -> None:
-    assert sip.address4(text, 0, len(text)) == (0, 0)
+    assert address4(text, 0, len(text)) == (0, 0)
 
 
 @pytest.mark.parametrize(
