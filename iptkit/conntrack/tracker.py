@@ -172,14 +172,17 @@ class Tracker:
         "keymap",
         "notes",
         "on_destroy",
+        "originals",
+        "replies",
         "settings",
         "stats",
-        "tables",
     )
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
-        self.tables: dict[int, dict[Tuple, Entry]] = {0: {}}  # by zone id; both directions' tuples
+        # The entries, by the zone id of a direction and the tuple of that direction
+        self.originals: dict[int, dict[Tuple, Entry]] = {0: {}}
+        self.replies: dict[int, dict[Tuple, Entry]] = {0: {}}
         self.notes: list[str] = []
         self.stats: dict[str, int] = {}
         self.count_entries = 0
@@ -275,22 +278,14 @@ class Tracker:
 
     def lookup(self, tuple_: Tuple, zones: tuple[int, int], now: float) -> tuple[Entry | None, int]:
         """The confirmed entry with this tuple, and the direction it has there."""
-        original, reply = zones
-        table = self.tables.get(original)
-        entry = table.get(tuple_) if table is not None else None
-        if entry is not None:
-            # Where both directions have the same tuple, the reply's stands first in the kernel's chain.
-            direction = 1 if entry.reply == tuple_ and entry.zones[1] == original else 0
-            if direction == 0 or original == reply:
+        # Where both directions have the same tuple, the reply's stands first in the kernel's chain;
+        # with a zone for one direction alone they stand in different chains.
+        for direction in (1, 0) if zones[0] == zones[1] else (0, 1):
+            table = (self.replies if direction else self.originals).get(zones[direction])
+            entry = table.get(tuple_) if table is not None else None
+            if entry is not None:
                 if entry.deadline > now:
                     return entry, direction
-                self.kill(entry, now)
-        if original != reply:
-            table = self.tables.get(reply)
-            entry = table.get(tuple_) if table is not None else None
-            if entry is not None and entry.reply == tuple_ and entry.zones[1] == reply:
-                if entry.deadline > now:
-                    return entry, 1
                 self.kill(entry, now)
         return None, 0
 
@@ -299,27 +294,46 @@ class Tracker:
         entry, found = self.lookup(tuple_, (zone, zone), now)
         return entry if direction < 0 or found == direction else None
 
-    def direction_of(self, entry: Entry, tuple_: Tuple) -> int:
-        """0 where the tuple is the original direction's, else 1."""
-        return 1 if entry.reply == tuple_ else 0
-
     def entries(self, now: float) -> Iterator[Entry]:
         """All confirmed entries whose time is not up."""
-        for zone, table in list(self.tables.items()):
-            for tuple_, entry in list(table.items()):
-                if entry.deadline > now and entry.zones[0] == zone and entry.original == tuple_:
+        for table in list(self.originals.values()):
+            for entry in list(table.values()):
+                if entry.deadline > now:
                     yield entry
 
-    def insert(self, entry: Entry) -> bool:
-        """Put an entry into the table as it is, as `conntrack -I` does; False: its place is taken."""
-        first = self.tables.setdefault(entry.zones[0], {})
-        second = self.tables.setdefault(entry.zones[1], {})
-        if entry.original in first or entry.reply in second:
-            return False
+    def _holder(self, tuple_: Tuple, zones: tuple[int, int], direction: int, now: float) -> Entry | None:
+        """Who holds the place in the table where a tuple of this direction is to stand."""
+        for there in (direction, 1 - direction) if zones[0] == zones[1] else (direction,):
+            table = (self.replies if there else self.originals).get(zones[there])
+            other = table.get(tuple_) if table is not None else None
+            if other is not None:
+                if other.deadline > now:
+                    return other
+                self.kill(other, now)
+        return None
+
+    def _taken(self, entry: Entry, now: float) -> Entry | None:
+        """Another entry that stands where this one is to stand."""
+        zones = entry.zones
+        return self._holder(entry.original, zones, 0, now) or self._holder(entry.reply, zones, 1, now)
+
+    def _put(self, entry: Entry) -> None:
         entry.status |= CONFIRMED
-        first[entry.original] = entry
-        second[entry.reply] = entry
+        for tables, zone, tuple_ in (
+            (self.originals, entry.zones[0], entry.original),
+            (self.replies, entry.zones[1], entry.reply),
+        ):
+            table = tables.get(zone)
+            if table is None:
+                table = tables[zone] = {}
+            table[tuple_] = entry
         self.count_entries += 1
+
+    def insert(self, entry: Entry, now: float = 0.0) -> bool:
+        """Put an entry into the table as it is, as `conntrack -I` does; False: its place is taken."""
+        if self._taken(entry, now) is not None:
+            return False
+        self._put(entry)
         return True
 
     def kill(self, entry: Entry, now: float) -> bool:
@@ -328,8 +342,8 @@ class Tracker:
             return False
         entry.status |= DYING
         for table, tuple_ in (
-            (self.tables.get(entry.zones[0]), entry.original),
-            (self.tables.get(entry.zones[1]), entry.reply),
+            (self.originals.get(entry.zones[0]), entry.original),
+            (self.replies.get(entry.zones[1]), entry.reply),
         ):
             if table is not None and table.get(tuple_) is entry:
                 del table[tuple_]
@@ -341,7 +355,8 @@ class Tracker:
 
     def expire(self, now: float) -> None:
         """Take out what has timed out."""
-        for table in list(self.tables.values()):
+        # Through the replies: an entry that lost a clash is found by its answer alone.
+        for table in list(self.replies.values()):
             for entry in [entry for entry in table.values() if entry.deadline <= now]:
                 self.kill(entry, now)
 
@@ -416,10 +431,15 @@ class Tracker:
         handler = _HANDLERS.get(proto, generic.packet)
         while True:
             # The short way of most packets is what `lookup` does, for zone 0.
-            entry = None if template is not None else self.tables[0].get(tuple_)
-            if entry is not None and entry.deadline > now:
-                direction = 1 if entry.reply == tuple_ and not entry.zones[1] else 0
-            else:
+            direction = 0
+            entry = None
+            if template is None:
+                entry = self.replies[0].get(tuple_)
+                if entry is not None:
+                    direction = 1
+                else:
+                    entry = self.originals[0].get(tuple_)
+            if entry is None or entry.deadline <= now:
                 entry, direction = self.lookup(tuple_, zones, now)
             if entry is None:
                 entry = self._begin(tuple_, zones, template, now)
@@ -497,12 +517,12 @@ class Tracker:
         found: Entry | None = None
         count = 2 * self.evictable
         enough = EARLY_DROP_SURE * self.settings.buckets / EARLY_DROP_BUCKETS
-        for table in self.tables.values():
+        for table in self.originals.values():
             for entry in table.values():
                 if not entry.status & ASSURED or entry.deadline <= now:
                     if found is None:
                         found = entry
-                    count += 1
+                    count += 2
                     if count >= enough:
                         break
         expected = count * EARLY_DROP_BUCKETS / self.settings.buckets
@@ -531,24 +551,12 @@ class Tracker:
         if entry.status & DYING:
             self.bump("insert_failed")
             return DROP
-        zones = entry.zones
-        first = self.tables.get(zones[0])
-        if first is None:
-            first = self.tables[zones[0]] = {}
-        second = first if zones[0] == zones[1] else self.tables.setdefault(zones[1], {})
-        for table, tuple_ in ((first, entry.original), (second, entry.reply)):
-            other = table.get(tuple_)
-            if other is not None and other.deadline <= now:
-                self.kill(other, now)
-                other = None
-            if other is not None:
-                return self._clash(packet, entry, other, now)
-        entry.status |= CONFIRMED
+        other = self._taken(entry, now)
+        if other is not None:
+            return self._clash(packet, entry, other, now)
         entry.deadline += now
         entry.started = now
-        first[entry.original] = entry
-        second[entry.reply] = entry
-        self.count_entries += 1
+        self._put(entry)
         return ACCEPT
 
     def _clash(self, packet: Packet, entry: Entry, other: Entry, now: float) -> str:
@@ -565,12 +573,11 @@ class Tracker:
                 packet.connection = other
                 self.bump("clash_resolve")
                 return ACCEPT
-            second = self.tables.setdefault(entry.zones[1], {})
-            if entry.reply not in second:
+            if self._holder(entry.reply, entry.zones, 1, now) is None:
                 # It may live for a second, to be found by its answer alone.
                 entry.status |= CONFIRMED | FIXED_TIMEOUT | NAT_CLASH
                 entry.deadline = now + 1
-                second[entry.reply] = entry
+                self.replies.setdefault(entry.zones[1], {})[entry.reply] = entry
                 self.count_entries += 1
                 self.bump("clash_resolve")
                 return ACCEPT
