@@ -10,9 +10,8 @@ import json
 import random
 import re
 import sys
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -21,16 +20,14 @@ from iptkit.extensions.spec import Match
 from iptkit.extensions.world import CountedDrop, HotDrop
 from iptkit.values.packet import Packet
 from tests.extensions import traffic
+from tests.extensions.stub import World
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from iptkit.values.context import Family
     from tests.kernel.conftest import Netns
 
 pytestmark = pytest.mark.kernel
 
-T = TypeVar("T")
 RULES, PACKETS = 300, 200
 Counts = dict[int, tuple[int, int]]
 
@@ -43,34 +40,6 @@ subprocess.run(["ip", "link", "set", "tun0", "up"], check=True)
 for line in sys.stdin:
     os.write(device, bytes.fromhex(line))
 """
-
-
-class World:
-    """Nothing but a memory."""
-
-    hz = 250
-    hook, table = "PREROUTING", "raw"
-
-    def __init__(self, family: Family) -> None:
-        self.family = family
-        self.now = time.time()
-        self.place: tuple[int, int] = (0, 0)
-        self.memories: dict[tuple[int, int], Any] = {}
-        self.names: dict[tuple[str, str], Any] = {}
-        self.sets: dict[str, Any] = {}
-
-    def memory(self, factory: Callable[[], T]) -> T:
-        if self.place not in self.memories:
-            self.memories[self.place] = factory()
-        found: T = self.memories[self.place]
-        return found
-
-    def named(self, kind: str, name: str, factory: Callable[[], T]) -> T:
-        found: T = self.names.setdefault((kind, name), factory())
-        return found
-
-    def ipset(self, name: str) -> Any:
-        return self.sets.get(name)
 
 
 def expected(text: str, family: Family, packets: list[bytes], world: Any) -> Counts:

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Self
 
+    from iptkit.extensions.estimators import Estimator
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context, Family
+    from iptkit.values.packet import Packet
 
 # enum xt_rateest_match_flags and xt_rateest_match_mode, linux/netfilter/xt_rateest.h
 _INVERT, _ABSOLUTE, _RELATIVE, _DELTA, _BPS, _PPS = 1, 2, 4, 8, 16, 32
@@ -86,6 +89,8 @@ class Rateest(Match, name="rateest"):
     `--rateest-bps1` or `--rateest-pps1` (and `bps2`, `pps2`) when it is
     subtracted.  Of several comparisons the last counts.
     """
+
+    stateful = True
 
     revision = 0
     delta = Flag("--rateest-delta", doc="compare what is left up to given rates")
@@ -191,6 +196,34 @@ class Rateest(Match, name="rateest"):
         if mode:
             out[mode] = True
         return cls.of(inverted=(mode,) if flags & _INVERT else (), **out)
+
+    def matches(self, packet: Packet, world: World) -> bool | None:
+        # xt_rateest_mt, net/netfilter/xt_rateest.c
+        first = self._rates(self.name1 or "", self.bps1, self.pps1, world)
+        second: tuple[int, int] | None = (self.bps2 or 0, self.pps2 or 0)
+        if self.name2 is not None:
+            second = self._rates(self.name2, self.bps2, self.pps2, world)
+        if first is None or second is None:
+            return None
+        mode = self._mode()
+        holds = True
+        for place, asked in enumerate((self.bps2, self.pps2)):
+            if asked is not None and mode:
+                one, other = first[place], second[place]
+                holds = holds and {"lt": one < other, "gt": one > other, "eq": one == other}[mode]
+        return holds is not (bool(mode) and self.is_inverted(mode))
+
+    def _rates(
+        self, name: str, octets: int | None, packets: int | None, world: World
+    ) -> tuple[int, int] | None:
+        """What an estimator says, or with --rateest-delta what is left up to the rates given."""
+        estimator: Estimator | None = world.named("rateest", name, lambda: None)
+        if estimator is None:
+            return None
+        found = estimator.read(int(world.now * world.hz))
+        if self.delta:
+            return max((octets or 0) - found[0], 0), max((packets or 0) - found[1], 0)
+        return found
 
 
 def _text(name: bytes) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from iptkit.extensions.matches.mac import MacAddress
 from iptkit.extensions.numbers import UInt
 from iptkit.extensions.spec import Flag, Given, Option, Problem, Target
+from iptkit.extensions.world import Unknown
 from iptkit.values.faults import BadValue
 from iptkit.values.wording import choices, quote
 
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Self
 
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context, Family
+    from iptkit.values.packet import Packet
 
 # enum clusterip_hashmode, linux/netfilter_ipv4/ipt_CLUSTERIP.h
 HASH_MODES = ("sourceip", "sourceip-sourceport", "sourceip-sourceport-destport")
@@ -117,6 +120,9 @@ class Clusterip(Target, name="CLUSTERIP", families=(4,)):
             local_node=local,
             hash_init=seed,
         )
+
+    def act(self, packet: Packet, world: World) -> str | None:
+        raise Unknown("what CLUSTERIP does, which no kernel of today has")
 
 
 EXTENSIONS: tuple[Any, ...] = (Clusterip,)

@@ -6,6 +6,7 @@ import math
 import struct
 from typing import TYPE_CHECKING, Any
 
+from iptkit.extensions.estimators import Estimator
 from iptkit.extensions.labels import Label
 from iptkit.extensions.matches.rateest import low_word
 from iptkit.extensions.spec import Given, Option, Target
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Self
 
+    from iptkit.extensions.world import World
     from iptkit.values.context import Context, Family
+    from iptkit.values.packet import Packet
 
 _SECOND = 1_000_000  # microseconds
 _SUFFIXES = {
@@ -59,6 +62,8 @@ class Rateest(Target, name="RATEEST"):
     rate is averaged, a power of two of these.  Rules with the same name must
     agree on both.
     """
+
+    stateful = True
 
     revision = 0
     name_ = Option("--rateest-name", type=Label(15), required=True, doc="name of the estimator")
@@ -102,6 +107,20 @@ class Rateest(Target, name="RATEEST"):
             raise BadValue(f"RATEEST: {len(payload)} bytes from the kernel, {_INFO.size} expected")
         name, interval, weight = _INFO.unpack_from(payload)
         return cls.of(name_=name.partition(b"\0")[0].decode("latin-1"), interval=interval, ewma=weight)
+
+    def loaded(self, world: World) -> None:
+        self._estimator(world)
+
+    def act(self, packet: Packet, world: World) -> str | None:
+        self._estimator(world).count(packet.length, int(world.now * world.hz))
+        return None
+
+    def _estimator(self, world: World) -> Estimator:
+        now = int(world.now * world.hz)
+        found: Estimator = world.named(
+            "rateest", self.name_ or "", lambda: Estimator(self.interval or 0, self.ewma or 0, world.hz, now)
+        )
+        return found
 
 
 def _time_constant(interval: int, power: int) -> float:
