@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from iptkit.diff.model import Difference
+    from iptkit.evaluator.impact import Ends, Impact
     from iptkit.evaluator.scenario import Loaded
     from iptkit.evaluator.session import Session
     from iptkit.evaluator.topology import Topology
@@ -473,3 +474,27 @@ def packet_session(
     except dump.BadLine as bad:
         raise BadField("conntrack", str(bad)) from None
     return Session(machine)
+
+
+def impact(
+    before: Ruleset,
+    after: Ruleset,
+    connections: Iterable[str],
+    *,
+    topology: Topology | None = None,
+    now: float = 0.0,
+    own: Ends | None = None,
+) -> Impact:
+    """Which connections of a dump would fare otherwise under new rules, see iptkit.evaluator.impact.
+
+    `connections` and `topology` are as for `packet_session`; `own` are the ends
+    of the caller's own session, which comes first.  Raises BadField.
+    """
+    from iptkit.evaluator.impact import Impact, changes
+
+    lines = list(connections)
+    old, new = (
+        packet_session(ruleset, topology=topology, connections=lines, now=now).worlds[0].machine
+        for ruleset in (before, after)
+    )
+    return Impact(new, changes(old, new, own))

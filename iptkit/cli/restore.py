@@ -21,7 +21,7 @@ from iptkit.cli.common import (
     write_text,
 )
 from iptkit.cli.getopt import GetoptCommand
-from iptkit.cli.plan import plan_document, plan_text
+from iptkit.cli.plan import connections_at_stake, impact_text, plan_document, plan_text
 from iptkit.cli.telling import tell
 from iptkit.kernel.backend import CommitError
 from iptkit.kernel.errors import KernelError
@@ -30,6 +30,7 @@ from iptkit.text.source import shown
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from iptkit.evaluator.impact import Impact
     from iptkit.kernel.transaction import Transaction
     from iptkit.text.diagnostic import Diagnostic
     from iptkit.text.source import Source
@@ -64,6 +65,10 @@ _ENDED = {
               help="where the tables live (default: what is in use)")  # fmt: skip
 @click.option("--state", metavar="FILE", help="what the memory backend holds: read before, written after")
 @click.option("--plan", is_flag=True, help="print what would change, change nothing")
+@click.option("--conntrack", metavar="FILE", shell_complete=complete_file,
+              help="with --plan: the connections it is to be judged by (default: those in use)")  # fmt: skip
+@click.option("--topology", multiple=True, metavar="FILE", shell_complete=complete_file,
+              help="with --plan: what ip -j addr and ip -j route print (default: this machine)")  # fmt: skip
 @click.option("--per-table", is_flag=True, help="commit table by table, as iptables-restore does")
 @click.option("--confirm", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
               help="bring back what was there before, unless `iptkit confirm` is run in time")  # fmt: skip
@@ -87,6 +92,8 @@ def command(
     backend: str,
     state: str | None,
     plan: bool,
+    conntrack: str | None,
+    topology: tuple[str, ...],
     per_table: bool,
     confirm: float | None,
     format_: str,
@@ -113,6 +120,8 @@ def command(
         click.echo("-b/--binary option is not implemented", err=True)
     if confirm is not None and (test or plan or per_table):
         fail("--confirm cannot go with --test, --plan or --per-table", status=1)
+    if (conntrack is not None or topology) and not plan:
+        fail("--conntrack and --topology go with --plan", status=1)
     source = read_source(file, status=1) if file is not None else read_source("-")
     chosen = "memory" if test and backend == "auto" else backend_in_use(backend, family_of(family))
     done = error = None
@@ -136,10 +145,15 @@ def command(
         status = done.outcome.status
     except KernelError as trouble:
         error, status = trouble, api.exit_status(trouble)
+    flows = None
+    if plan and done is not None and done.plan is not None:
+        flows = connections_at_stake(done.plan, done.backend, conntrack, topology)
     if format_ == "json":
-        _print_json(source, done, error, status)
+        _print_json(source, done, error, status, flows)
     else:
         _print_text(source, done, error, color, plan=plan)
+        if flows is not None:
+            write_text(impact_text(flows))
         if done is not None and done.committed:
             _print_waiting(family_of(family), confirm)
     if verbose and done is not None and done.plan is not None and format_ == "text":
@@ -189,7 +203,13 @@ def _print_waiting(family: Family, seconds: float | None) -> None:
         click.echo(f"iptkit: {text}: iptkit confirm", err=True)
 
 
-def _print_json(source: Source, done: Transaction | None, error: KernelError | None, status: int) -> None:
+def _print_json(
+    source: Source,
+    done: Transaction | None,
+    error: KernelError | None,
+    status: int,
+    flows: Impact | None,
+) -> None:
     """One object: how it went, what was found, what was refused on the machine, and with --plan the plan."""
     import json
 
@@ -207,6 +227,7 @@ def _print_json(source: Source, done: Transaction | None, error: KernelError | N
         "findings": findings_of(source, found),
         "error": _error(error),
         "plan": plan_document(done.plan) if done and done.plan else None,
+        "connections": flows.document() if flows is not None else None,
     }
     click.echo(json.dumps(document, indent=1, ensure_ascii=False))
 
