@@ -360,6 +360,12 @@ class Tracker:
             for entry in [entry for entry in table.values() if entry.deadline <= now]:
                 self.kill(entry, now)
 
+    def postpone(self, seconds: float) -> None:
+        """Time passes for the timeouts alone: what UDP waits for comes so much later."""
+        for entry in [entry for table in self.replies.values() for entry in table.values()]:
+            if entry.original.proto == UDP and entry.state is not None:
+                entry.state += seconds
+
     def delete(self, wanted: Callable[[Entry], bool], now: float) -> int:
         """Take out all entries that are wanted, as `conntrack -D` does; how many they were."""
         gone = [entry for entry in self.entries(now) if wanted(entry)]

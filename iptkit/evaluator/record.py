@@ -234,6 +234,8 @@ def short_record(entry: dict[str, Any]) -> dict[str, Any]:
     found = {name: entry[name] for name in kept if name in entry}
     for side in ("orig", "reply"):
         found[side] = {name: value for name, value in entry[side].items() if name not in ("packets", "bytes")}
+        if f"zone-{side}" in entry:
+            found[side]["zone"] = entry[f"zone-{side}"]
     return found
 
 

@@ -202,6 +202,7 @@ class Scenario:
             machine.now += given["advance"]
             if given.get("virtual"):  # time for connections alone
                 machine.translator.expectations.postpone(given["advance"])
+                machine.tracker.postpone(given["advance"])
             machine.tracker.expire(machine.now)
         if "sysctl" in given:
             self._set_sysctls(machine, Fields(given["sysctl"], step.at("sysctl")))
