@@ -50,8 +50,9 @@ def command(
     """Print rulesets in canonical form: what iptables-save prints after loading them.
 
     No kernel is needed.  Tables keep the order of the file.  A file that
-    iptables-restore (with -c: iptables-restore -c) would refuse is refused,
-    with every reason.
+    iptables-restore would refuse is refused, with every reason.  With -c it is
+    read as iptables-restore -c reads it, unless a policy in it has no counters:
+    such a file loads without -c alone.
     """
     if in_place and (not files or "-" in files):
         fail("-i needs the name of a file")
@@ -83,7 +84,8 @@ def _loopback(name: str, family: Family) -> tuple[int, ...] | None:
 
 def _canonical(source: Source, family: int, *, counters: bool, keep_comments: bool, color: str) -> str | None:
     document = api.parse_source(source)
-    outcome = api.interpret(document, family_of(family), counters=counters, names=Names(host=_loopback))
+    with_counters = counters and api.has_counters(document)
+    outcome = api.interpret(document, family_of(family), counters=with_counters, names=Names(host=_loopback))
     if outcome.status:
         report_diagnostics(source, outcome.diagnostics, color)
         return None

@@ -123,11 +123,13 @@ def test_canonical_form() -> None:
 
 
 def test_counters_are_read_as_iptables_restore_reads_them() -> None:
-    """With -c a policy must have some."""
-    status, printed, said = run("-c", text="*filter\n:INPUT ACCEPT\nCOMMIT\n")
-    assert (status, printed) == (2, "")
-    assert "needs counters" in said
-    assert run(text="*filter\n:INPUT ACCEPT\nCOMMIT\n")[0] == 0
+    """With -c what is no counter is refused; a file that loads only without -c is read without."""
+    assert run("-c", text="*filter\n[x:y] -A INPUT\nCOMMIT\n")[0] == 2
+    assert run(text="*filter\n[x:y] -A INPUT\nCOMMIT\n")[0] == 0
+    status, printed, said = run("-c", text="*filter\n:INPUT DROP\n[1:2] -A INPUT\nCOMMIT\n")
+    assert (status, said) == (0, "")
+    assert ":INPUT DROP [0:0]\n" in printed
+    assert "[0:0] -A INPUT\n" in printed
 
 
 def test_localhost_is_the_same_everywhere() -> None:
