@@ -187,9 +187,9 @@ class SavedForms:
         plain = re.compile(_AS_SAVED).match
         for placed, part in sites:
             at = placed.holes[hole]
-            for rule in part.rules:
+            for rule in [rule for rule in part.rules if not plain(rule.line.values[at])]:
                 raw = rule.line.values[at]
-                if not plain(raw) and type_.show(type_.parse(unquote(raw), rule.context)) != raw:
+                if type_.show(type_.parse(unquote(raw), rule.context)) != raw:
                     self._suspects[id(rule)] = rule
 
     def _whole_uses(self, segment: Segment, template: tuple[Word, ...]) -> None:

@@ -131,24 +131,33 @@ def using(
     builtins: tuple[str, ...],
     wanted: Callable[[Bound], bool],
     heads: Callable[[SectionFacts, Bound], bool] | None = None,
+    *,
+    accepting: bool = False,
 ) -> Iterator[Used]:
     """The rules of a kind in chains that built-in chains lead to, each line once, in their order.
 
     `wanted` is asked about the parts of shapes that have matches and target,
-    `heads` about whole shapes.
+    `heads` about those that have addresses and interfaces.  With `accepting`
+    rules that surely do not accept are left out.
     """
     graph = section.calls.nft
     reached = graph.below(tuple([name for name in builtins if name in graph.from_builtin]))
     found: dict[int, Used] = {}
     known: dict[Bound, bool] = {}
     for bound, part in section.parts.items():
-        if not wanted(bound):
+        if (accepting and bound.jumps is None) or not wanted(bound):
             continue
+        jump = bound.jumps if accepting and isinstance(bound.jumps, int) else None
         for rule, chain in zip(part.rules, part.chains, strict=True):
+            if jump is not None:
+                goal = rule.line.values[jump]
+                if goal != "ACCEPT" and goal[:1] != '"':
+                    continue
             if heads is not None:
-                may_be = known.get(rule.bound)
+                head = rule.bound.earlier or rule.bound
+                may_be = known.get(head)
                 if may_be is None:
-                    may_be = known[rule.bound] = heads(section, rule.bound)
+                    may_be = known[head] = heads(section, head)
                 if not may_be:
                     continue
             number = rule.line.number
@@ -201,7 +210,7 @@ class _PortOpen(SectionCheck):
         reached: set[str] | None = None
         if section.name != "filter":
             return
-        for rule, chain in using(section, ("INPUT",), self._may_be_open, _may_lack_source):
+        for rule, chain in using(section, ("INPUT",), self._may_be_open, _may_lack_source, accepting=True):
             if not is_accept(section.target_of(rule)) or names_source(rule):
                 continue
             flow = flow or section.flow
@@ -340,7 +349,9 @@ class SourcePortTrust(SectionCheck, code="IPT308"):
         new: Box = {**_INCOMING, STATE: one(NEW), FLAGS: one(SYN), FRAGMENT: one(0)}
         if section.name != "filter":
             return
-        for rule, chain in using(section, _INPUT_AND_FORWARD, _has_source_port, _may_lack_sender):
+        for rule, chain in using(
+            section, _INPUT_AND_FORWARD, _has_source_port, _may_lack_sender, accepting=True
+        ):
             if not is_accept(section.target_of(rule)) or _names_sender(rule):
                 continue
             flow = flow or section.flow
@@ -398,7 +409,9 @@ class AnyAnyAccept(SectionCheck, code="IPT305"):
         reached: set[str] | None = None
         if section.name != "filter":
             return
-        for rule, chain in using(section, _INPUT_AND_FORWARD, may_say_nothing, _may_lack_source):
+        for rule, chain in using(
+            section, _INPUT_AND_FORWARD, may_say_nothing, _may_lack_source, accepting=True
+        ):
             if not is_accept(section.target_of(rule)) or not is_unconditional(rule):
                 continue
             flow = flow or section.flow
@@ -485,7 +498,9 @@ class IcmpRedirectAccept(SectionCheck, code="IPT317"):
         reached: set[str] | None = None
         if section.name != "filter":
             return
-        for rule, chain in using(section, _INPUT_AND_FORWARD, _has_icmp_type, _may_lack_source):
+        for rule, chain in using(
+            section, _INPUT_AND_FORWARD, _has_icmp_type, _may_lack_source, accepting=True
+        ):
             if not is_accept(section.target_of(rule)) or not _names_redirect(rule, kind):
                 continue
             flow = flow or section.flow
@@ -625,7 +640,8 @@ class DnatUnscoped(SectionCheck, code="IPT319"):
         flow = None
         reached: set[str] = set()
         targets = {id(each.rule) for each in section.bare_targets.get("REDIRECT", ())}
-        for rule, chain in using(section, ("PREROUTING",), _may_redirect, _may_lack_destination):
+        wanted = _may_redirect if targets else _redirects
+        for rule, chain in using(section, ("PREROUTING",), wanted, _may_lack_destination):
             if rule.bound.part.target is None and id(rule) not in targets:
                 continue
             if flow is None:
@@ -648,9 +664,13 @@ class DnatUnscoped(SectionCheck, code="IPT319"):
 
 def _may_redirect(bound: Bound) -> bool:
     """May rules of a shape be such with DNAT or REDIRECT?"""
-    if bound.target is None:
-        return bound.jumps is not None  # REDIRECT without options
-    return bound.target.segment.cls.name in ("DNAT", "REDIRECT")
+    # REDIRECT may stand without options.
+    return bound.jumps is not None or _redirects(bound)
+
+
+def _redirects(bound: Bound) -> bool:
+    """Is DNAT or REDIRECT the target, with options?"""
+    return bound.target is not None and bound.target.segment.cls.name in ("DNAT", "REDIRECT")
 
 
 def _names_destination(rule: Rule) -> bool:
