@@ -582,4 +582,106 @@ _USES: dict[str, Callable[[Random, Family], str]] = {
     ),
 }
 
-__all__ = ["names", "packet", "packets", "use"]
+# -- sets
+
+_SETS4 = """
+create ip hash:ip counters
+add ip 10.0.0.1
+add ip 10.0.1.9 packets 3 bytes 100
+create masked hash:ip netmask 24
+add masked 10.0.0.0
+create port hash:ip,port counters
+add port 10.0.0.7,tcp:80
+add port 10.0.0.7,udp:53
+add port 10.0.0.1,icmp:echo-request
+add port 172.16.3.4,gre:0
+add port 10.0.0.1-10.0.0.9,tcp:22-53
+create ipportip hash:ip,port,ip
+add ipportip 10.0.0.1,tcp:80,10.0.0.7
+add ipportip 10.0.0.1,udp:1023-1024,10.0.0.7
+create ipportnet hash:ip,port,net
+add ipportnet 10.0.0.1,tcp:80,10.0.0.0/24
+add ipportnet 10.0.0.1,tcp:80,10.0.0.0/29 nomatch
+add ipportnet 192.0.2.33,udp:53,172.16.0.0/12
+create net hash:net counters comment
+add net 10.0.0.0/8 comment "ten of them"
+add net 10.0.0.0/30 nomatch
+add net 172.16.3.0-172.16.3.9
+create netport hash:net,port
+add netport 10.0.0.0/23,tcp:0-1024
+add netport 10.0.1.0/24,udp:53 nomatch
+add netport 10.0.0.0/16,udp:53
+create iface hash:net,iface
+add iface 10.0.0.0/8,tun0
+add iface 10.0.1.0/24,tun1
+add iface 172.16.0.0/16,tun wildcard
+create ports bitmap:port range 0-9000
+add ports 53
+add ports 400-450
+create bits bitmap:ip range 10.0.0.0/16 netmask 24 counters
+add bits 10.0.1.0
+create list list:set counters
+add list ip
+add list net
+"""
+_SETS6 = """
+create ip hash:ip family inet6 counters
+add ip fd00::1
+add ip fd00:1::9 packets 3 bytes 100
+create masked hash:ip family inet6 netmask 64
+add masked fd00::
+create port hash:ip,port family inet6 counters
+add port fd00::7,tcp:80
+add port fd00::7,udp:53
+add port fd00::1,icmpv6:echo-request
+create ipportip hash:ip,port,ip family inet6
+add ipportip fd00::1,tcp:80,fd00::7
+create ipportnet hash:ip,port,net family inet6
+add ipportnet fd00::1,tcp:80,fd00::/64
+add ipportnet fd00::1,tcp:80,fd00::/125 nomatch
+create net hash:net family inet6 counters
+add net fd00::/16
+add net fd00::/126 nomatch
+create netport hash:net,port family inet6
+add netport fd00::/32,tcp:0-1024
+add netport 2001:db8::/48,udp:53 nomatch
+add netport 2001:db8::/32,udp:53
+create iface hash:net,iface family inet6
+add iface fd00::/16,tun0
+add iface fd00:1::/32,tun1
+create ports bitmap:port range 0-9000
+add ports 53
+add ports 400-450
+create list list:set counters
+add list ip
+add list net
+"""
+_DIMENSIONS = {
+    "ip": 1,
+    "masked": 1,
+    "net": 1,
+    "ports": 1,
+    "bits": 1,
+    "list": 1,
+    "ipportip": 3,
+    "ipportnet": 3,
+}
+
+
+def sets(family: Family) -> str:
+    """Sets of all types that kernels have, for `ipset restore`."""
+    return _SETS4 if family == 4 else _SETS6
+
+
+def set_use(random: Random, family: Family) -> str:
+    """A random use of `-m set`."""
+    name = random.choice([line.split()[1] for line in sets(family).split("\n") if line.startswith("create")])
+    sides = ",".join(random.choice(("src", "dst")) for _ in range(_DIMENSIONS.get(name, 2)))
+    counters = ("--packets-gt 2", "! --packets-eq 1", "--bytes-lt 500", "! --update-counters --packets-lt 9")
+    more = random.choice(
+        ("", "", "--return-nomatch", "! --update-counters", "! --update-subcounters", *counters)
+    )
+    return f"-m set {_not(random)}--match-set {name} {sides} {more}"
+
+
+__all__ = ["names", "packet", "packets", "set_use", "sets", "use"]

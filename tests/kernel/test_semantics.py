@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from iptkit import api
+from iptkit.extensions.sets import read_sets, save_sets
 from iptkit.extensions.spec import Match
 from iptkit.extensions.world import CountedDrop, HotDrop
 from iptkit.values.packet import Packet
@@ -102,3 +103,23 @@ def test_random_uses(netns: Netns, family: Family, seed: int) -> None:
     names = traffic.names(family)
     rules = [traffic.use(chance, family, chance.choice(names)) for _ in range(RULES)]
     compare(netns, family, rules, traffic.packets(chance, family, PACKETS), World(family))
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_sets(netns: Netns, family: Family) -> None:
+    netns.need("ipset")
+    text = traffic.sets(family)
+    netns.run("ipset", "restore", text=text)
+    world = World(family)
+    world.sets = read_sets(text, world.now)
+    assert saved_sets(netns) == sorted(save_sets(world.sets, world.now).splitlines())
+    chance = random.Random(f"sets {family}")  # noqa: S311  # test data
+    rules = [traffic.set_use(chance, family) for _ in range(RULES)]
+    compare(netns, family, rules, traffic.packets(chance, family, PACKETS), world)
+    assert saved_sets(netns) == sorted(save_sets(world.sets, world.now).splitlines())
+
+
+def saved_sets(netns: Netns) -> list[str]:
+    """The lines of a save, sorted, without the numbers the kernel chooses."""
+    saved = netns.run("ipset", "save").stdout.decode()
+    return sorted(re.sub(r" (?:bucketsize|initval) \S+", "", saved).splitlines())
