@@ -135,6 +135,7 @@ def fix(
     refused what was plainly meant); `unsafe` takes the others as well.  The
     rest is as for `lint`.  Text is Latin-1, a character a byte.
     """
+    from iptkit.lint.cures import with_cures
     from iptkit.lint.fixes import Look
     from iptkit.lint.fixes import fix as cure
     from iptkit.ruleset.canonical import save as lines
@@ -145,7 +146,8 @@ def fix(
         now = parse_source(Source(document.source.name, text))
         found = lint(now, None, family, noflush=noflush, backends=backends, select=selected, ignore=ignored)
         outcome = interpret(now, family, noflush=noflush)
-        return Look(found, None if outcome.status else list(lines(outcome.ruleset)))
+        effect = None if outcome.status else list(lines(outcome.ruleset))
+        return Look(with_cures(found, text), effect)
 
     return cure(document.source.text, look, unsafe=unsafe)
 

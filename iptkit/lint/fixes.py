@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from iptkit.text.diagnostic import Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from iptkit.text.diagnostic import Diagnostic, Edit
 
-ROUNDS = 20
+ROUNDS = 30
+SINGLY = 20  # findings that are tried one by one
 # Checks whose cures leave the effect as it is, but not the rules; or take a CR off that nobody meant.
 REWRITING = frozenset(("IPT002", "IPT204", "IPT208", "IPT221", "IPT310", "IPT501"))
 
@@ -48,7 +49,7 @@ def fix(text: str, look: Callable[[str], Look], *, unsafe: bool = False) -> Fixe
         chosen = _curable(now.found, unsafe, harmful)
         if not chosen:
             break
-        for some in (chosen, *_by_check(chosen)):
+        for some in _attempts(chosen):
             after = edited(text, some)
             then = look(after)
             if after != text and _is_good(now, then, some):
@@ -56,7 +57,8 @@ def fix(text: str, look: Callable[[str], Look], *, unsafe: bool = False) -> Fixe
                 cured += some
                 harmful.clear()  # what did harm may do none now
                 break
-            harmful.update(_codes(some) if len(_codes(some)) == 1 else ())
+        else:
+            harmful.update(_codes(chosen))
     return Fixed(text, cured, now.found)
 
 
@@ -64,8 +66,14 @@ def _codes(found: Iterable[Diagnostic]) -> set[str]:
     return {each.code for each in found}
 
 
-def _by_check(found: list[Diagnostic]) -> list[list[Diagnostic]]:
-    return [[each for each in found if each.code == code] for code in sorted(_codes(found))]
+def _attempts(chosen: list[Diagnostic]) -> Iterator[list[Diagnostic]]:
+    """What to try, one after the other: everything, check by check, and of few findings each by itself."""
+    yield chosen
+    for code in sorted(_codes(chosen)):
+        yield [each for each in chosen if each.code == code]
+    if len(chosen) <= SINGLY:
+        for each in chosen:
+            yield [each]
 
 
 def _is_safe(found: Diagnostic) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -51,3 +52,20 @@ def look_at(case: Case, unsafe: bool) -> None:
     again = api.fix(after, family, unsafe=unsafe, noflush=case.noflush)
     assert again.text == fixed.text, case.where
     assert not again.cured, case.where
+
+
+CORPUS = Path(__file__).resolve().parents[3] / "shared" / "corpus"
+
+
+@pytest.mark.skipif(not CORPUS.is_dir(), reason="the shared rulesets are not on this machine")
+def test_safe_fixes_of_rulesets_leave_their_effect() -> None:
+    paths = [path for path in sorted(CORPUS.glob("*/*.save")) if path.stat().st_size < 6_000]
+    for path in paths[::6]:
+        family: Family = 6 if ".v6." in path.name else 4
+        document = api.parse(path.read_bytes())
+        fixed = api.fix(document, family)
+        before = api.lint(document, family=family)
+        assert len(fixed.left) <= len(before), path
+        effect = loaded(document, family)
+        if effect is not None and not any(d.code in REWRITING for d in fixed.cured):
+            assert loaded(api.parse_source(Source("fixed", fixed.text)), family) == effect, path
