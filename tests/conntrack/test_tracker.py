@@ -78,6 +78,16 @@ def test_a_zone_of_one_direction() -> None:
     assert send(tracker, udp(back=True)).connection is entry
 
 
+def test_one_tuple_in_two_directions_of_two_zones() -> None:
+    tracker = Tracker()
+    asked = send(tracker, udp(), template=Template(zone=3)).connection
+    answered = send(tracker, udp(back=True), template=Template(zone=3, zone_dir=1)).connection
+    assert asked is not answered
+    assert {entry.zones for entry in tracker.entries(0.0)} == {(3, 3), (3, 0)}
+    assert send(tracker, udp(), template=Template(zone=3)).connection is asked
+    assert tracker.stats == {}
+
+
 def test_untracked_packets_are_left_alone() -> None:
     tracker = Tracker()
     packet = udp()
