@@ -532,7 +532,7 @@ def _write_icmp(fields: Fields, data: bytes, sums: _Sums) -> bytes:
         rest = bytes((fields.number("pointer", 0, 0, 255), 0, 0, 0))
     else:
         rest = bytes(4)
-    quoted = _quoted(fields, 4)
+    quoted = _quoted(fields, sums.family)
     if quoted is not None:
         data = quoted + data
     elif kind in (13, 14) and not data:
@@ -558,7 +558,7 @@ def _write_icmpv6(fields: Fields, data: bytes, sums: _Sums) -> bytes:
         rest = fields.number(name, default).to_bytes(4, "big")
     else:
         rest = bytes(4)
-    quoted = _quoted(fields, 6 if sums.family == 6 else 4)
+    quoted = _quoted(fields, sums.family)
     if quoted is not None:
         data = quoted + data
     elif kind in (135, 136):
