@@ -37,6 +37,7 @@ from iptkit.values.packet import (
     GRE,
     ICMP,
     ICMPV6,
+    NO_NEXT,
     SCTP,
     TCP,
     UDP,
@@ -143,7 +144,7 @@ def inner_tuple(tracker: Tracker, packet: Packet, at: int) -> Tuple | None:
         else:
             size = (data[upper + 1] + 2) * 4 if proto == 51 else (data[upper + 1] + 1) * 8
         proto, upper = data[upper], upper + size
-    if upper > end:
+    if upper > end or proto == NO_NEXT:
         return None
     return tuple_at(tracker, 6, src, dst, proto, data, upper)
 
