@@ -113,13 +113,14 @@ class AddrType(Match, name="addrtype"):
 
     def matches(self, packet: Packet, world: World) -> bool | None:
         # addrtype_mt_v1, net/netfilter/xt_addrtype.c
+        of_source, of_destination, limited_in, limited_out = self.values
         interface = None
-        if self.limit_iface_in:
+        if limited_in:
             interface = packet.in_interface
-        elif self.limit_iface_out:
+        elif limited_out:
             interface = packet.out_interface
         unknown = False
-        for types, address, bit in ((self.src_type, packet.src, 1), (self.dst_type, packet.dst, 2)):
+        for types, address, bit in ((of_source, packet.src, 1), (of_destination, packet.dst, 2)):
             if types:
                 found = _is_of(types, address, interface, packet.family, world)
                 if found is None:

@@ -188,34 +188,35 @@ class StringMatch(Match, name="string"):
             yield Problem("--from lies behind --to", "start", "IPT127")
 
     def matches(self, packet: Packet, world: World) -> bool | None:
-        pattern = self.string or b""
-        if isinstance(pattern, str):
-            pattern = pattern.encode("latin-1")
-        data = bytes(packet.data)
-        if self.icase:
+        # skb_find_text, net/core/skbuff.c: the first place from `start` on must end at or before `end`.
+        text, _, algorithm, given_start, given_end, any_case = self.values
+        data, pattern = packet.data, text.encode("latin-1")
+        start = given_start or 0
+        end = UINT16_MAX if given_end is None else given_end
+        if any_case:
             pattern, data = pattern.translate(_UPPER), data.translate(_UPPER)
-        start = self.start or 0
-        end = UINT16_MAX if self.end is None else self.end
-        return self._found(packet, data, pattern, start, end) is not self.is_inverted("string")
-
-    def _found(self, packet: Packet, data: bytes, pattern: bytes, start: int, end: int) -> bool:
-        """skb_find_text, net/core/skbuff.c: the first place from `start` on must end at or before `end`."""
         if start >= end:
-            return False
-        if self.algo == "bm" and len(packet.fragment_sizes) > 1:
-            # Put together from fragments, a packet is in pieces, and bm looks into each for itself.
-            at = packet.l4
             place = -1
-            before = 0
-            for size in packet.fragment_sizes:
-                at += size
-                place = data.find(pattern, max(before, start), at)
-                if place >= 0:
-                    break
-                before = at
+        elif algorithm == "bm" and len(packet.fragment_sizes) > 1:
+            place = _place_in_pieces(packet, data, pattern, start)
         else:
             place = data.find(pattern, start)
-        return place >= 0 and place + len(pattern) <= end
+        return (0 <= place <= end - len(pattern)) is not bool(self.inverted & 1)
+
+
+def _place_in_pieces(packet: Packet, data: bytearray, pattern: bytes, start: int) -> int:
+    """Where the pattern is, -1 for nowhere, in a packet put together from fragments.
+
+    It is in pieces, and Boyer-Moore looks into each for itself.
+    """
+    before, end = 0, packet.l4
+    for size in packet.fragment_sizes:
+        end += size
+        place = data.find(pattern, max(before, start), end)
+        if place >= 0:
+            return place
+        before = end
+    return -1
 
 
 EXTENSIONS: tuple[Any, ...] = (StringMatch,)
