@@ -1,0 +1,210 @@
+"""Packets through the evaluator: python -m benchmarks.packets [--rules N ...] [--entries N] [--json]
+
+Three ways for each ruleset: chains looked up by index with connections
+tracked, the plain walk over all rules, and the index alone.  The ruleset is
+the mixed one, its policies set to ACCEPT so that packets go all the way and
+their connections come into the table; the packets are those of TCP and UDP
+flows between two networks, a hundred flows at a time.  Seconds are those of
+the processor.
+
+With --entries that many connections are held, and what one of them takes of
+the memory is told.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import resource
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from benchmarks import mixed
+from benchmarks.dice import Dice
+from iptkit import api
+from iptkit.evaluator.machine import Machine
+from iptkit.evaluator.wire import build
+from iptkit.values.packet import Packet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from iptkit.ruleset.model import Ruleset
+
+FLOWS = 2_000
+AT_ONCE = 100  # flows whose packets come in turn
+GAP = 1e-4  # seconds between packets
+START = 1_700_000_000.0
+BOUNDS = {1_000: 50_000, 10_000: 20_000}  # packets a second
+MOST_BYTES = 1024  # of memory that a connection may take
+
+Frame = tuple[str, bytes]  # the interface it comes in by, and the packet
+
+
+def rules(count: int) -> Ruleset:
+    """The mixed ruleset with this many rules, its policies ACCEPT."""
+    ruleset = api.load("".join(f"{line}\n" for line in mixed.lines(count, seed=1)))
+    for table in ruleset.tables.values():
+        for chain in table.chains.values():
+            if chain.builtin:
+                chain.policy = "ACCEPT"
+    return ruleset
+
+
+def traffic(flows: int) -> list[Frame]:
+    """The packets of so many flows."""
+    dice = Dice(5)
+    waiting = [list(_flow(dice)) for _ in range(flows)]
+    out: list[Frame] = []
+    active: list[list[Frame]] = []
+    while waiting or active:
+        while waiting and len(active) < AT_ONCE:
+            active.append(waiting.pop()[::-1])
+        out += [flow.pop() for flow in active]
+        active = [flow for flow in active if flow]
+    return out
+
+
+def _flow(dice: Dice) -> Iterator[Frame]:
+    client = f"10.0.1.{dice.number(2, 250)}"
+    near = f"10.0.2.{dice.number(2, 250)}"
+    far = f"172.{dice.number(16, 31)}.{dice.number(0, 255)}.{dice.number(1, 250)}"
+    server = dice.pick((near, near, far))
+    sport, dport = dice.number(1024, 65000), dice.pick((22, 53, 80, 443, 8080, 5432, 25))
+    there: dict[str, Any] = {"src": client, "dst": server, "sport": sport, "dport": dport}
+    back: dict[str, Any] = {"src": server, "dst": client, "sport": dport, "dport": sport}
+    if dice.chance(0.25):
+        for _ in range(10):
+            yield "in0", build(there | {"proto": "udp", "payload": "q" * 40}, 4)[0]
+            yield "out0", build(back | {"proto": "udp", "payload": "a" * 80}, 4)[0]
+        return
+    ours, theirs = dice.number(0, 1 << 30), dice.number(0, 1 << 30)
+
+    def segment(flags: str, sent: int, *, answer: bool = False) -> Frame:
+        nonlocal ours, theirs
+        seq, ack = (theirs, ours) if answer else (ours, theirs)
+        said = {"proto": "tcp", "flags": flags, "seq": seq, "payload": "x" * sent}
+        if "A" in flags:
+            said["ack"] = ack
+        moved = sent + ("S" in flags) + ("F" in flags)
+        if answer:
+            theirs += moved
+        else:
+            ours += moved
+        return "out0" if answer else "in0", build((back if answer else there) | said, 4)[0]
+
+    yield segment("S", 0)
+    yield segment("SA", 0, answer=True)
+    yield segment("A", 0)
+    for _ in range(6):
+        yield segment("PA", 100)
+        yield segment("PA", 300, answer=True)
+        yield segment("A", 0)
+    yield segment("FA", 0)
+    yield segment("FA", 0, answer=True)
+    yield segment("A", 0)
+
+
+def rate(ruleset: Ruleset, frames: list[Frame], *, indexed: bool, tracked: bool) -> float:
+    """Packets a second, once every flow has been seen."""
+    machine = Machine(ruleset, indexed=indexed)
+    machine.noting = False
+    if not tracked:
+        raw = api.load("*raw\n-A PREROUTING -j CT --notrack\nCOMMIT\n")
+        whole = ruleset.copy()
+        whole.tables.update(raw.tables)
+        machine.load(whole)
+    _run(machine, frames)
+    machine.tracker.flush(machine.now)
+    return len(frames) / _run(machine, frames)
+
+
+def _run(machine: Machine, frames: list[Frame]) -> float:
+    gc.collect()
+    gc.disable()
+    start = time.process_time()
+    now = START
+    for interface, data in frames:
+        now += GAP
+        machine.now = now
+        machine.receive(Packet(data), interface)
+    seconds = time.process_time() - start
+    gc.enable()
+    machine.logs.clear()
+    return seconds
+
+
+def memory(entries: int) -> float:
+    """Bytes of resident memory that one of so many UDP and TCP connections takes."""
+    machine = Machine(api.load("*filter\nCOMMIT\n"))
+    machine.noting = False
+    machine.tracker.settings.max = 0
+    gc.disable()
+    before = _resident()
+    for number in range(entries):
+        address = f"172.{16 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
+        given: dict[str, Any] = {
+            "src": "10.0.1.2",
+            "dst": f"172.{16 + (number >> 20)}{address[address.index('.', 3) :]}",
+        }
+        if number & 1:
+            given |= {"proto": "udp", "sport": 1024 + number % 60000, "dport": 53}
+        else:
+            given |= {"proto": "tcp", "sport": 1024 + number % 60000, "dport": 80, "flags": "S"}
+        machine.now = START
+        machine.receive(Packet(build(given, 4)[0]), "in0")
+    gc.enable()
+    held = machine.tracker.count_entries
+    if held < entries * 0.99:
+        raise SystemExit(f"{entries} connections were to be held, and {held} are")
+    return (_resident() - before) / held
+
+
+def _resident() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Packets through the evaluator.")
+    parser.add_argument("--rules", type=int, nargs="+", default=[1_000, 10_000])
+    parser.add_argument("--entries", type=int, default=0)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--check", action="store_true", help="fail where a bound is missed")
+    given = parser.parse_args()
+    frames = traffic(FLOWS)
+    found: dict[str, Any] = {"packets": len(frames), "rules": {}}
+    missed = []
+    for count in given.rules:
+        ruleset = rules(count)
+        rates = {
+            "indexed": round(rate(ruleset, frames, indexed=True, tracked=True)),
+            "plain": round(rate(ruleset, frames, indexed=False, tracked=True)),
+            "untracked": round(rate(ruleset, frames, indexed=True, tracked=False)),
+        }
+        found["rules"][count] = rates
+        if rates["indexed"] < BOUNDS.get(count, 0):
+            missed.append(f"{count} rules: {rates['indexed']} packets a second, {BOUNDS[count]} wanted")
+        if not given.json:
+            times = rates["indexed"] / rates["plain"]
+            print(
+                f"{count:>7} rules: {rates['indexed']:>7} packets/s by index, {rates['plain']:>7} by the"
+                f" plain walk ({times:.1f} times), {rates['untracked']:>7} untracked"
+            )
+    if given.entries:
+        found["bytes_an_entry"] = round(memory(given.entries))
+        if found["bytes_an_entry"] > MOST_BYTES:
+            missed.append(f"{found['bytes_an_entry']} bytes a connection, {MOST_BYTES} allowed")
+        if not given.json:
+            print(f"{given.entries:>7} connections: {found['bytes_an_entry']} bytes each")
+    if given.json:
+        print(json.dumps(found))
+    for each in missed:
+        print(each, file=sys.stderr)
+    return 1 if given.check and missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
