@@ -145,10 +145,7 @@ def memory(entries: int) -> float:
     before = _resident()
     for number in range(entries):
         address = f"172.{16 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
-        given: dict[str, Any] = {
-            "src": "10.0.1.2",
-            "dst": f"172.{16 + (number >> 20)}{address[address.index('.', 3) :]}",
-        }
+        given: dict[str, Any] = {"src": "10.0.1.2", "dst": address}
         if number & 1:
             given |= {"proto": "udp", "sport": 1024 + number % 60000, "dport": 53}
         else:
