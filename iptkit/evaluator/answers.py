@@ -135,9 +135,9 @@ def error_tos(tos: int) -> int:
 def is_icmp_error(packet: Packet) -> bool:
     """Is it an ICMP error, about which no error is sent?  Unknown types count (RFC 1122 section 3.2.2)."""
     data, at = packet.data, packet.l4
-    if packet.proto == ICMP:
+    if packet.proto == ICMP and packet.family == 4:
         return len(data) > at and (data[at] > HIGHEST4 or data[at] in ERRORS4)
-    if packet.proto == ICMPV6:
+    if packet.proto == ICMPV6 and packet.family == 6:
         return len(data) <= at or data[at] < 128
     return False
 

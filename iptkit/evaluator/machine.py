@@ -171,7 +171,9 @@ class Machine(Surroundings):
 
     def send_out(self, packet: Packet) -> int:
         """A local program sends a packet through a raw socket; 0, or the errno it gets."""
+        self._by_program = True
         code = self._send_out(packet)
+        self._by_program = False
         self._run_waiting()
         return code
 
@@ -186,6 +188,9 @@ class Machine(Surroundings):
                 packet.source_mac = packet.destination_mac = bytes(6)
             else:
                 packet.link_type = "loopback"
+            if self.family == 6 and (packet.src >> 120 == 0xFF or not _fits6(packet)):
+                self._drop(packet, "a header that nobody receives")
+                continue
             self._prerouting(packet, routed=True)
 
     def _receive(self, packet: Packet) -> None:
@@ -390,9 +395,14 @@ class Machine(Surroundings):
         kind = packet.route.kind
         if kind == "multicast" and self.family == 6:
             return self._to_group6(packet)
-        if kind == "broadcast" or (kind == "multicast" and packet.dst == ALL_HOSTS):
+        listening = kind == "broadcast" or (kind == "multicast" and packet.dst == ALL_HOSTS)
+        if listening and packet.out_interface != LOOPBACK:
             # The machine is among those it speaks to (ip_mc_output).
             self._postrouting(packet.copy(), back=True)
+            if self._by_program:
+                self._run_waiting()  # nothing else keeps the processor from it
+            if kind == "multicast" and not packet.ttl:
+                return 0  # a hop limit of 0 is for this host alone
         return self._postrouting(packet)
 
     def _to_group6(self, packet: Packet) -> int:
@@ -408,19 +418,42 @@ class Machine(Surroundings):
 
     def _reroute(self, packet: Packet) -> int:
         """The packet changed on its way out: find its route anew (ip_route_me_harder)."""
-        code = self._find_way(packet)
+        code = self._find_way(packet, again=True)
         if code:
             self._drop(packet, "no route to where it is sent now")
         return code
 
-    def _find_way(self, packet: Packet) -> int:
-        """Set the route of a packet of the machine's own; gives an errno where there is none."""
-        route = self._pick(self.routing.way_out(packet.dst, packet.out_interface))
+    def _find_way(self, packet: Packet, *, again: bool = False) -> int:
+        """Set the route of a packet of the machine's own; gives an errno where there is none.
+
+        `again`: it had one before, and its own source counts now.
+        """
+        found = self.routing.way_out(packet.dst, packet.out_interface)
+        if again and self.family == 6:
+            found = self.routing.lookup(packet.dst, packet.out_interface)
+        route = self._pick(found)
         kind = "none" if route is None else route.kind
         if route is None or kind in UNREACHABLE:
             return UNREACHABLE[kind][0]
+        if again and self.family == 4:
+            if kind == "multicast" or packet.dst == 0xFFFFFFFF:
+                # All are spoken to on the interface that has the source's address.
+                by = route.interface
+                if self.routing.kind_of(packet.src) not in ("multicast", "broadcast"):
+                    by = self.routing.interface_of(packet.src)
+                if not by:
+                    return errno.ENETUNREACH
+                route = Route(4, packet.dst, 32, by, kind=kind)
+            if packet.src >> 24 == 127 and device_of(route) != LOOPBACK:
+                return errno.EINVAL  # 127.0.0.1 does not leave the machine
         packet.route = route
         return 0
+
+    def route_error(self, destination: int) -> int:
+        """The errno that sending to an address gets, whatever the packet; 0 for none."""
+        route = self.routing.way_out(destination)
+        kind = "none" if route is None else route.kind
+        return UNREACHABLE[kind][0] if kind in UNREACHABLE else 0
 
     def _pick(self, route: Route | None) -> Route | None:
         """One next hop of a multipath route: which, the kernel's hash of the flow decides."""
@@ -613,9 +646,11 @@ class Machine(Surroundings):
             self._drop(packet, "hop limit exceeded")
             return self.icmp_error(packet, 3, 0)
         src = packet.src
-        if not src or src >> 120 == 0xFF or src == 1:
+        # Where it goes back by the interface it came in by, a redirect is the answer, and nobody looks.
+        passing = route.interface != packet.in_interface
+        if passing and (not src or src >> 120 == 0xFF or src == 1):
             return self._drop(packet, "a source that is not forwarded")
-        if scope6(src) == 2:
+        if passing and scope6(src) == 2:
             self._drop(packet, "a link-local source is not forwarded")
             return self.icmp_error(packet, 1, 2)
         mtu = max(self.route_mtu(route) or 0, LEAST_MTU6)
@@ -691,6 +726,7 @@ class Machine(Surroundings):
             self._local_out(copy)
             self._copying = False
 
+    _by_program = False  # is a local program sending, rather than the stack answering?
     _copying = False
     _error = errno.EPERM  # what a local sender gets where its packet has just ended
     _nat_hook = ""
@@ -743,13 +779,27 @@ class Machine(Surroundings):
         if back is None or back.kind in UNREACHABLE:
             return None
         source: int | None = packet.dst
-        if route is None or route.kind != "local":
+        group = back.kind == "multicast" or packet.src == 0xFFFFFFFF
+        if group:
+            own = packet.dst if route is not None and route.kind == "local" else 0
+            device = self.routing.interface_of(own)
+            way = (
+                self.routing.way_out(packet.src)
+                if back.kind == "multicast"
+                else self.routing.main(packet.src)
+            )
+            if not device and way is None:
+                return None
+            back = Route(4, packet.src, 32, device or (way.interface if way else ""), kind=back.kind)
+        if route is None or route.kind != "local" or not packet.dst:
             if self.sysctls.get("net.ipv4.icmp_errors_use_inbound_ifaddr") and packet.in_interface:
                 source = self.routing.first_address(packet.in_interface, packet.src)
             else:
                 source = self.routing.source_for(back, packet.src)
         if source is None:
             source = 0xC0000008  # INADDR_DUMMY
+        if source >> 24 == 127 and device_of(back) != LOOPBACK:
+            return None  # 127.0.0.1 does not leave the machine
         options = packet.ip_options.echo(packet, source, self.now) if packet.ip_options is not None else b""
         room = min(self.route_mtu(back) or 0, answers.MOST_QUOTED4) - 28 - len(options)
         error = answers.icmp_message(
@@ -761,7 +811,7 @@ class Machine(Surroundings):
             info.to_bytes(4, "big"),
             packet.data[:room],
             tos=answers.error_tos(packet.tos),
-            ttl=self.default_ttl(),
+            ttl=1 if back.kind == "multicast" else self.default_ttl(),
             options=options,
         )
         error.route = back
@@ -898,6 +948,11 @@ class Machine(Surroundings):
     def snapshot_counters(self) -> dict[str, tuple[int, int]]:
         """Packets and bytes of every rule, policy and implicit return, by key."""
         return {key: (line.packets, line.bytes) for key, line in self._lines.items()}
+
+
+def _fits6(packet: Packet) -> bool:
+    """Is all there that an IPv6 header promises?"""
+    return 40 + (packet.data[4] << 8 | packet.data[5]) <= len(packet.data)
 
 
 def device_of(route: Route) -> str:

@@ -78,7 +78,7 @@ class Routing:
             if found is not None:
                 return found
             # Only what leaves by the very interface will do, be it the default route.
-            found = self._main(destination)
+            found = self.main(destination)
             return found if found is not None and interface in ("", found.interface) else None
         found = self._find(destination)
         if len(self._cache) >= CACHED:
@@ -100,9 +100,10 @@ class Routing:
                 return self._own(destination, "multicast", "", 0)
         elif destination >> 120 == 0xFF:
             return self._own(destination, "multicast", "", 0)
-        return self._main(destination)
+        return self.main(destination)
 
-    def _main(self, destination: int) -> Route | None:
+    def main(self, destination: int) -> Route | None:
+        """What the main table alone says."""
         for length in self._lengths:
             route = self._by_length[length].get(destination >> (self.width - length))
             if route is not None:
@@ -121,7 +122,7 @@ class Routing:
             # The first interface is the one asked, as long as none is named.
             names = [name for name in self.topology.interfaces if name != LOOPBACK]
             return Route(6, destination, 128, interface or names[0], kind="multicast") if names else None
-        by = self._main(destination)
+        by = self.main(destination)
         if by is None or by.kind != "unicast":
             return by
         return Route(self.family, destination, self.width, by.interface, kind="multicast", source=by.source)
@@ -131,6 +132,13 @@ class Routing:
     def is_own(self, address: int) -> bool:
         """Is it an address of one of the interfaces?"""
         return address in self._local and self._local[address].kind == "local"
+
+    def interface_of(self, address: int) -> str:
+        """The interface that has an address of this machine; "" for none."""
+        if self.family == 4 and address >> 24 == 127:
+            return LOOPBACK
+        route = self._local.get(address)
+        return route.interface if route is not None and route.kind == "local" else ""
 
     def has_address(self, interface: str, address: int) -> bool:
         found = self.topology.interfaces.get(interface)
@@ -163,6 +171,13 @@ class Routing:
             if first is None:
                 first = each.address
         return first
+
+    def address_of_scope(self, interface: str, scope: int) -> int | None:
+        """The first IPv6 address of an interface that has this scope (nf_nat_redirect_ipv6)."""
+        found = self.topology.interfaces.get(interface)
+        own = found.addresses if found is not None else ()
+        fitting = (each.address for each in own if each.family == 6 and scope6(each.address) == scope)
+        return next(fitting, None)
 
     def source_for(self, route: Route, destination: int) -> int | None:
         """The address that the machine's own packets by a route have."""

@@ -269,7 +269,14 @@ class Scenario:
                 else:
                     self._receive(piece, sender, step)
 
+    def _default_destination(self) -> str:
+        return ADDRESSES[self.family]["server"]
+
     def _send(self, data: bytes, given: Fields) -> str:
+        to = int.from_bytes(given.address("dst", self.family, self._default_destination()), "big")
+        code = self.machine.route_error(to)
+        if code:
+            return errno.errorcode[code]
         packet = completed(data, self.family)
         if packet is None:
             return "EINVAL"
@@ -334,5 +341,12 @@ def completed(data: bytes, family: Family) -> Packet | None:
         struct.pack_into("!H", whole, 2, len(whole) & 0xFFFF)
         whole[10:12] = bytes(2)
         whole[10:12] = checksum(whole[:header]).to_bytes(2, "big")
-        data = bytes(whole)
-    return read_packet(data)
+        return read_packet(bytes(whole))
+    said = data[4:6]
+    if len(data) < 40 or 40 + int.from_bytes(said, "big") <= len(data):
+        return read_packet(data)
+    # IPv6 is sent as it is, even where its header promises more.
+    packet = read_packet(data[:4] + (len(data) - 40).to_bytes(2, "big") + data[6:])
+    if packet is not None:
+        packet.data[4:6] = said
+    return packet

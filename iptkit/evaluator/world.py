@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from iptkit.conntrack.tracker import tuple_at
+from iptkit.evaluator.routing import scope6
 from iptkit.evaluator.topology import LOOPBACK
 from iptkit.extensions.world import ACCEPT, Unknown
 from iptkit.values.packet import CT_UNTRACKED, TCP, UDP
@@ -233,7 +234,9 @@ class Surroundings:
         return self.routing.first_address(packet.out_interface, near)
 
     def interface_address(self, packet: Packet) -> int | None:
-        return self.routing.first_address(packet.in_interface)
+        if self.family == 4:
+            return self.routing.first_address(packet.in_interface)
+        return self.routing.address_of_scope(packet.in_interface, scope6(packet.dst))
 
     # -- connections
 
@@ -261,6 +264,9 @@ class Surroundings:
 
     def reject(self, packet: Packet, kind: str) -> None:
         raise Unknown("how to reject")
+
+    def icmp_error(self, packet: Packet, kind: int, code: int, info: int = 0) -> None:
+        raise Unknown("how to answer")
 
     def send(self, packet: Packet) -> None:
         raise Unknown("how to send")
