@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from iptkit.values.packet import Packet
 
 LONGEST = 64  # bits
+PARAMETER_PROBLEM6 = 4  # an ICMPv6 type, RFC 4443
 
 
 class Prefix(HostMask):
@@ -91,8 +92,8 @@ class PrefixTranslation(Target):
                     f"write {show_network6(address & mask, mask)}",
                 )
 
-    def mapped(self, address: int) -> int | None:
-        """The address with its prefix swapped and its sum kept; None where no word is left for that.
+    def mapped(self, address: int) -> tuple[int, bool]:
+        """The address with its prefix swapped, and whether a word was left for its sum to be kept.
 
         ip6t_npt_map_pfx, net/ipv6/netfilter/ip6t_NPT.c
         """
@@ -106,7 +107,7 @@ class PrefixTranslation(Target):
         else:
             place = next((at for at in range(8, 16, 2) if found[at : at + 2] != b"\xff\xff"), -1)
             if place < 0:
-                return None
+                return int.from_bytes(found, "big"), False
         # Sums with end-around carry, where 0xffff is the other zero
         adjustment = _fold(
             ones_sum(source.to_bytes(16, "big")) + (~ones_sum(destination.to_bytes(16, "big")) & 0xFFFF)
@@ -115,7 +116,7 @@ class PrefixTranslation(Target):
         if total == 0xFFFF:
             total = 0
         found[place : place + 2] = total.to_bytes(2, "big")
-        return int.from_bytes(found, "big")
+        return int.from_bytes(found, "big"), True
 
     def map_quoted(self, packet: Packet, offset: int) -> None:
         """Swap the prefix of an address in the packet that an ICMPv6 error quotes, at that offset of it."""
@@ -125,6 +126,4 @@ class PrefixTranslation(Target):
         _, prefix, length = self.src_pfx or (6, 0, 0)
         address = int.from_bytes(data[at : at + 16], "big")
         if address & prefix_mask(length, 128) == prefix:
-            new = self.mapped(address)
-            if new is not None:
-                data[at : at + 16] = new.to_bytes(16, "big")
+            data[at : at + 16] = self.mapped(address)[0].to_bytes(16, "big")

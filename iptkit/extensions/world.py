@@ -204,6 +204,9 @@ class World(Protocol):
     def reject(self, packet: Packet, kind: str) -> None:
         """Send what `-j REJECT --reject-with kind` sends; `kind` is the option's value, as it is saved."""
 
+    def icmp_error(self, packet: Packet, kind: int, code: int, info: int = 0) -> None:
+        """Answer with an ICMP error of the machine's own; `info` is what its second word holds."""
+
     def send(self, packet: Packet) -> None:
         """Send a packet of the machine's own through OUTPUT (SYNPROXY)."""
 

@@ -102,6 +102,9 @@ class World:
     def reject(self, packet: Packet, kind: str) -> None:
         self.done.append(("reject", kind))
 
+    def icmp_error(self, packet: Packet, kind: int, code: int, info: int = 0) -> None:
+        self.done.append(("error", kind, code, info))
+
     def send(self, packet: Packet) -> None:
         self.done.append(("send", packet))
 

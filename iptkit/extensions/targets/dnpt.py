@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from iptkit.extensions.npt import PrefixTranslation
+from iptkit.extensions.npt import PARAMETER_PROBLEM6, PrefixTranslation
 from iptkit.extensions.spec import Place
 from iptkit.extensions.world import DROP
 
@@ -26,10 +26,11 @@ class Dnpt(PrefixTranslation, name="DNPT", families=(6,)):
 
     def act(self, packet: Packet, world: World) -> str | None:
         # The sum over the address stays as it was, and with it the checksum of the upper layer.
-        address = self.mapped(packet.dst)
-        if address is None:
-            return DROP
+        address, kept = self.mapped(packet.dst)
         packet.replace_destination(address)
+        if not kept:
+            world.icmp_error(packet, PARAMETER_PROBLEM6, 0, 24)
+            return DROP
         self.map_quoted(packet, 8)
         return None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from iptkit.extensions.npt import PrefixTranslation
+from iptkit.extensions.npt import PARAMETER_PROBLEM6, PrefixTranslation
 from iptkit.extensions.spec import Place
 from iptkit.extensions.world import DROP
 
@@ -26,10 +26,11 @@ class Snpt(PrefixTranslation, name="SNPT", families=(6,)):
 
     def act(self, packet: Packet, world: World) -> str | None:
         # The sum over the address stays as it was, and with it the checksum of the upper layer.
-        address = self.mapped(packet.src)
-        if address is None:
-            return DROP
+        address, kept = self.mapped(packet.src)
         packet.replace_source(address)
+        if not kept:
+            world.icmp_error(packet, PARAMETER_PROBLEM6, 0, 8)
+            return DROP
         self.map_quoted(packet, 24)
         return None
 
