@@ -259,9 +259,11 @@ def _walk(
             theirs = _init_tag(packet, at)
             if theirs is None:
                 return -1
-            if known.init[direction] and known.init[other]:
-                known.init[other] = False
-            known.init[direction] = True
+            # One sent again does not unsettle what is known.
+            if tags[other] != theirs or not entry.status & CONFIRMED:
+                if known.init[direction] and known.init[other]:
+                    known.init[other] = False
+                known.init[direction] = True
             tags[other] = theirs
             if new == old == CLOSED and entry.status & CONFIRMED:
                 unrefreshed = True  # an INIT sent again renews nothing
