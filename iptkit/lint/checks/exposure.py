@@ -59,6 +59,7 @@ _SOURCE = ("--sport", "--sports")
 _OPEN_MATCHES = frozenset(("comment", "tcp", "udp", "multiport", "limit", "hashlimit", "connlimit"))
 _MAY_BE_OPEN = _OPEN_MATCHES | set(STATE_MATCHES)
 _WIDE = 1000  # ports
+_MOST_TRIED = 200  # rules of a large section, until one is found
 _INPUT: Box = {IN: SOME_INTERFACE, OUT: NO_INTERFACE}
 _ARRIVING = _INPUT  # in PREROUTING
 _INCOMING: Box = {IN: SOME_INTERFACE}
@@ -216,12 +217,13 @@ class _PortOpen(SectionCheck):
             flow = flow or section.flow
             if flow is None:
                 return
+            if reached is None:
+                reached = open_chains(section, flow, ("INPUT",), is_open)
+            if chain.name not in reached or not is_open(rule):
+                continue
             found = self._open(section, flow, rule, chain)
-            if found and is_open(rule):
-                if reached is None:
-                    reached = open_chains(section, flow, ("INPUT",), is_open)
-                if chain.name in reached:
-                    yield self.found(whole(rule.line), self.says(found), "-s, -i or a set")
+            if found:
+                yield self.found(whole(rule.line), self.says(found), "-s, -i or a set")
 
     def _may_be_open(self, bound: Bound) -> bool:
         return (
@@ -560,7 +562,7 @@ class NewWithoutSyn(FileCheck, code="IPT309"):
             without: Box = {PROTO: one(TCP), STATE: one(NEW), FRAGMENT: one(0)}
             without[FLAGS] = union(one(flags) for flags in range(0x40) if not flags & SYN)
             gone: set[str] = set()  # chains to whose later rules no such packet comes
-            for _, at in sorted(rules):
+            for _, at in sorted(rules)[: _MOST_TRIED if flow.is_large else None]:
                 rule, chain, _, _ = section.stated[at]
                 if (
                     rule.bound.protocol_inverted
