@@ -24,7 +24,7 @@ from iptkit.values.numbers import UINT16_MAX, parse_uint_prefix
 from iptkit.values.wording import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from iptkit.extensions.layout import Reading
     from iptkit.extensions.spec import Extension, RuleFacts
@@ -139,6 +139,10 @@ class PortsValue:
 _USUAL = re.compile(r"([0-9.]+)(?::(0|[1-9][0-9]{0,4}))?")
 
 
+_OCTET = "(?:[1-9]?[0-9]|1[0-9][0-9]|2[0-4][0-9]|25[0-5])"
+_WITH_PORT = re.compile(rf"{_OCTET}\.{_OCTET}\.{_OCTET}\.{_OCTET}:(?:[1-9][0-9]{{0,3}}|[1-5][0-9]{{4}})")
+
+
 class RangeValue:
     """`[address[-address]][:port[-port]]`, as DNAT and SNAT take it.
 
@@ -166,6 +170,10 @@ class RangeValue:
                 if number <= UINT16_MAX:
                     return Range((address, address), Ports(number, number))
         return self._parse(text)
+
+    def usual(self, context: Context) -> Callable[[str], object] | None:
+        """As spec.ValueType.usual: one address of IPv4 and one port, both always there."""
+        return _WITH_PORT.fullmatch if self.family == 4 else None
 
     def _parse(self, text: str) -> Range:
         _, bracket, rest = text.partition("[")
@@ -293,6 +301,7 @@ class Translation(Target):
 
     range_field = ""
     effect = "final"
+    usual_alike = True
 
     def check(self, rule: RuleFacts) -> Iterator[Problem]:
         value: Any = getattr(self, self.range_field)

@@ -156,6 +156,10 @@ class _JumpName:
             raise BadValue(problem.message, problem.code, problem.hint)
         return cls.read({}, context)
 
+    def usual(self, context: Context) -> Callable[[str], object]:
+        """As spec.ValueType.usual: the names of most chains."""
+        return _is_usual_name
+
 
 class _GotoName:
     metavar = "chain"
@@ -168,6 +172,13 @@ class _GotoName:
 
 
 _BLANK = re.compile(r"[ \t\n\v\f\r]")
+_USUAL_NAME = re.compile("[A-Za-z0-9_-]{1,28}").fullmatch
+
+
+def _is_usual_name(text: str) -> bool:
+    return _USUAL_NAME(text) is not None and text not in TARGETS and text not in VERDICTS
+
+
 _OPTION_NAME = re.compile(r"--[\w-]+")
 _TEXT, _JUMP, _GOTO = _Text(), _JumpName(), _GotoName()
 

@@ -47,6 +47,8 @@ RULES = st.one_of(
         lambda p: f"-m iprange ! --dst-range {p[0]}-{p[0].rpartition('.')[0]}.{p[1]}"
     ),
     PORTS.map("-m length --length {}".format),
+    st.tuples(ADDRESS, PORT).map(":".join).map("-p tcp -j DNAT --to-destination {}".format),
+    ADDRESS.map("-j DNAT --random --to-destination {}".format),
 )
 
 
@@ -62,7 +64,8 @@ def check(text: bytes, family: Family) -> int:
 @settings(max_examples=200, deadline=None)
 @given(st.lists(RULES, min_size=1, max_size=8))
 def test_any_rules(rules: list[str]) -> None:
-    text = "*mangle\n" + "".join(f"-A FORWARD {rule}\n" for rule in rules) + "COMMIT\n"
+    table = "nat\n-N FORWARD" if "DNAT" in "".join(rules) else "mangle"
+    text = f"*{table}\n" + "".join(f"-A FORWARD {rule}\n" for rule in rules) + "COMMIT\n"
     check(text.encode(), 4)
 
 

@@ -34,13 +34,23 @@ WORDS = st.one_of(
     st.tuples(ADDRESS, st.sampled_from(["32", "24", "0"])).map("/".join),
     st.tuples(OCTET, OCTET, st.sampled_from(["0.0/16", "0.0/8", "0.0/15"])).map(".".join),
     st.lists(ADDRESS, min_size=1, max_size=2).map("-".join),
+    st.tuples(ADDRESS, NUMBER).map(":".join),
     st.tuples(ADDRESS, OCTET).map(lambda both: f"{both[0]}-{both[0].rpartition('.')[0]}.{both[1]}"),
     st.tuples(
         st.lists(st.sampled_from(["0", "1", "9", "10", "255"]), min_size=4, max_size=4), st.integers(0, 33)
     ).map(lambda both: f"{'.'.join(both[0])}/{both[1]}"),
 )
 
-USUAL = ["10.0.0.0/8", "1.2.3.4/32", "80", "1000:2000", "80,443", "0x1/0xff", "10.0.0.1-10.0.0.9"]
+USUAL = [
+    "10.0.0.0/8",
+    "1.2.3.4/32",
+    "80",
+    "1000:2000",
+    "80,443",
+    "0x1/0xff",
+    "10.0.0.1-10.0.0.9",
+    "1.2.3.4:80",
+]
 
 
 def types() -> list[tuple[str, str, Any, Any, Family]]:
