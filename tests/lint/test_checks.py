@@ -6,7 +6,8 @@ import pytest
 
 from iptkit import api
 from iptkit.lint.registry import codes, find
-from iptkit.text.codes import name_of
+from iptkit.lint.suppress import UNUSED
+from iptkit.text.codes import CODES, name_of
 from iptkit.text.diagnostic import BOTH, Diagnostic, Severity
 
 from .cases import Case, files, read
@@ -52,6 +53,10 @@ def misplaced(case: Case, found: Diagnostic) -> list[str]:
 
 def test_every_check_has_its_file() -> None:
     assert files() == [f"{code}-{name_of(code)}" for code in codes()]
+
+
+def test_every_code_has_its_check() -> None:
+    assert [*codes(), UNUSED] == sorted(CODES, key=lambda code: (code == UNUSED, code))
 
 
 def test_severities_are_those_of_the_catalogue() -> None:
