@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     Loader = Callable[[str, Family, Ruleset | None, bool], "Loaded"]
 
 START = 1_700_000_000.0  # the time scenarios begin at: a day of November 2023
-TICK = 1 / 512  # seconds that a packet takes; a power of two, so that sums of it are exact
+TICK = 1 / 128  # seconds that a packet takes: more than a tick of the kernel; sums of it are exact
 ADDRESSES = {
     4: {"client": "10.0.1.2", "server": "10.0.2.2", "firewall": "10.0.2.1"},
     6: {"client": "fd00:1::2", "server": "fd00:2::2", "firewall": "fd00:2::1"},

@@ -95,7 +95,7 @@ class Connbytes(Match, name="connbytes"):
     def matches(self, packet: Packet, world: World) -> bool | None:
         # connbytes_mt, net/netfilter/xt_connbytes.c
         connection = packet.connection
-        if connection is None:
+        if connection is None or connection.template:
             return False
         packets, octets = connection.packets, connection.bytes
         if self.direction == "both":
