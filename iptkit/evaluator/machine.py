@@ -317,6 +317,8 @@ class Machine(Surroundings):
         ):
             return None
         if routed:
+            if packet.family == 4 and packet.l4 > 20 and not self._take_options(packet):
+                return None
             return self._input(packet)
         if packet.family == 4:
             return self._route_in4(packet)
@@ -490,16 +492,14 @@ class Machine(Surroundings):
         """ip_route_input_slow: where a packet goes, by its addresses and the interface it came in by."""
         src, dst, interface = packet.src, packet.dst, packet.in_interface
         broadcast = dst == 0xFFFFFFFF or (not src and not dst)
-        if src >> 28 == 14 or src == 0xFFFFFFFF or (src >> 24 == 0 and not broadcast and dst >> 28 != 14):
+        if src >> 28 == 14 or src == 0xFFFFFFFF or (not src and not broadcast and dst >> 28 != 14):
             return MARTIAN_SOURCE
         localnet = self.sysctls.both4("route_localnet", interface)
         if dst >> 28 == 14:
             if dst == ALL_HOSTS and self._source_fits4(packet):
                 return Way("deliver", Route(4, dst, 32, interface, kind="multicast"))
             return Way("drop", why="nobody listens to the multicast address")
-        if not broadcast and (
-            dst >> 24 == 0 or (dst >> 24 == 127 and interface != LOOPBACK and not localnet)
-        ):
+        if not broadcast and (not dst or (dst >> 24 == 127 and interface != LOOPBACK and not localnet)):
             return Way("drop", why="martian destination")
         if src >> 24 == 127 and interface != LOOPBACK and not localnet:
             return MARTIAN_SOURCE
@@ -897,7 +897,8 @@ class Machine(Surroundings):
         route = packet.route
         if route is not None and route.kind in ("broadcast", "multicast"):
             return
-        if packet.family == 6 and (packet.src >> 120 == 0xFF or packet.dst >> 120 == 0xFF or not packet.src):
+        src, dst = packet.src, packet.dst
+        if packet.family == 6 and (src >> 120 == 0xFF or dst >> 120 == 0xFF or not src or not dst):
             return
         ttl = self.default_ttl()
         answer = answers.reset(packet, partial=self.family == 4, ttl=ttl)

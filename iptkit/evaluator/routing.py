@@ -149,7 +149,7 @@ class Routing:
     def kind_of(self, address: int) -> str:
         """The type of an address, as `ip route get` and inet_addr_type() have it: "local", "unicast" ..."""
         if self.family == 4:
-            if address == 0xFFFFFFFF or address >> 24 == 0:
+            if address in (0, 0xFFFFFFFF):
                 return "broadcast"
             if address >> 28 == 14:
                 return "multicast"

@@ -97,7 +97,7 @@ def some_packet(chance: random.Random, family: Family) -> bytes:
     for _ in range(chance.randrange(4)):
         data[chance.randrange(len(data))] = chance.randrange(256)
     if chance.random() < 0.3:
-        del data[chance.randrange(20, len(data)) :]
+        del data[chance.randrange(20 if family == 4 else 40, len(data)) :]
     return bytes(data)
 
 
