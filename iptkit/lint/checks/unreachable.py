@@ -106,7 +106,9 @@ class RedundantRule(_Judged, code="IPT203"):
 
     def says(self, section: SectionFacts, each: Judgement) -> str:
         line = each.by.line.number if each.by is not None else 0
-        return f"line {line} does the same to all its packets"
+        if each.dead:
+            return f"line {line} does the same to all its packets"
+        return f"rules after it, the last in line {line}, do the same to all its packets"
 
     def hint(self, section: SectionFacts, each: Judgement) -> str:
         return "remove it"
