@@ -304,6 +304,9 @@ class Scenario:
             from iptkit.extensions.sets import save_sets
 
             final["ipset"] = save_sets(self.machine.sets, self.machine.now)
+        lists = self.machine.named_objects("recent")
+        if lists:
+            final["recent"] = {name: table.lines() for name, table in lists.items()}
         return final
 
 

@@ -145,6 +145,18 @@ class RecentTable:
             return self.mask
         return self.mask >> 96 if family == 4 else self.mask << 96
 
+    def lines(self) -> list[str]:
+        """The addresses, their TTL and how often each was seen; sorted, as the kernel has them by a hash."""
+        shown = []
+        for entry in self.entries:
+            if entry.family == 4:
+                address = show_address4(entry.address)
+            else:
+                digits = f"{entry.address:032x}"
+                address = ":".join(digits[at : at + 4] for at in range(0, 32, 4))
+            shown.append(f"src={address} ttl: {entry.ttl} hits: {entry.index}")
+        return sorted(shown)
+
     def find(self, family: Family, address: int, ttl: int) -> RecentEntry | None:
         for entry in self.entries:
             if (
