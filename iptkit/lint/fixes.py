@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ROUNDS = 30
 SINGLY = 20  # findings that are tried one by one
 # Checks whose cures leave the effect as it is, but not the rules; or take a CR off that nobody meant.
-REWRITING = frozenset(("IPT002", "IPT204", "IPT208", "IPT221", "IPT310", "IPT501"))
+REWRITING = frozenset(("IPT002", "IPT204", "IPT208", "IPT221", "IPT310", "IPT501", "IPT504"))
 
 
 class Look(NamedTuple):
