@@ -33,6 +33,7 @@ from iptkit.values.packet import (
     CT_RELATED,
     CT_RELATED_REPLY,
     CT_UNTRACKED,
+    EXTENSIONS6,
     TCP,
     Malformed,
     Packet,
@@ -188,6 +189,7 @@ class Machine(Surroundings):
                 packet.source_mac = packet.destination_mac = bytes(6)
             else:
                 packet.link_type = "loopback"
+                packet.checked = True  # nobody damages what stays at home
             if self.family == 6 and (packet.src >> 120 == 0xFF or not _fits6(packet)):
                 self._drop(packet, "a header that nobody receives")
                 continue
@@ -694,6 +696,11 @@ class Machine(Surroundings):
         packet.data[10:12] = checksum(packet.data[: packet.l4]).to_bytes(2, "big")
         return 0
 
+    def source_towards(self, destination: int) -> int:
+        """The address by which the machine speaks to another; 0 where it cannot."""
+        route = self.routing.way_out(destination)
+        return (self.routing.source_for(route, destination) or 0) if route is not None else 0
+
     def answer(self, packet: Packet, to: Packet) -> None:
         """Send what the machine's own stack answers to a packet."""
         packet.owner = KERNELS_SOCKET
@@ -823,7 +830,7 @@ class Machine(Surroundings):
             return None
         if dst >> 120 == 0xFF and kind != 2:
             return None
-        back = self._pick(self.routing.lookup(src, packet.in_interface))
+        back = self._pick(self.routing.lookup(src, packet.in_interface or packet.out_interface))
         if back is None or back.kind in UNREACHABLE or back.kind == "anycast":
             return None
         source: int | None
@@ -883,6 +890,8 @@ class Machine(Surroundings):
             return None  # icmp-echo-reply and the like, which the kernel knows no more
         if packet.fragment_offset:
             return None
+        if self.family == 6 and (len(packet.data) <= packet.l4 or packet.proto in EXTENSIONS6):
+            return None  # nothing of an upper layer is there (reject6_csum_ok)
         if not answers.has_no_sum(packet) and not self._sum_passes(packet, any_protocol=True):
             return None
         if self.family == 4:

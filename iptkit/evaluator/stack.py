@@ -82,7 +82,7 @@ def _icmp(machine: Machine, packet: Packet) -> None:
         code = 0
     else:
         return
-    source = packet.dst
+    source = packet.dst or machine.source_towards(packet.src)
     if not _unicast(packet):
         source = machine.routing.first_address(packet.in_interface, packet.src) or 0
     known = packet.ip_options
