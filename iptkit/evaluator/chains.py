@@ -99,17 +99,19 @@ class Line:
 class Walkable:
     """A chain ready to be walked: its lines, and the one that ends it."""
 
-    __slots__ = ("_index", "all", "end", "lines", "name")
+    __slots__ = ("_index", "all", "end", "indexed", "lines", "name")
 
     def __init__(self, name: str, end: Line) -> None:
         self.name = name
         self.end = end
         self.lines: tuple[Line, ...] = ()
         self.all: tuple[Any, ...] = ()  # what all lines ask
+        self.indexed = False
         self._index: Index | None = None
 
     def fill(self, lines: tuple[Line, ...], *, indexed: bool = True) -> None:
         self.lines = lines
+        self.indexed = indexed
         self.all = tuple([line.asked for line in self.lines])
         if indexed and lines:
             self._index = Index(
@@ -252,7 +254,7 @@ def walk(chain: Walkable, packet: Packet, world: Surroundings) -> str:
     verdict: str | None
     tracing = packet.traced or world.tracing
     why_not = world.why_not
-    known = _known(packet, world) if why_not is None else None
+    known = _known(packet, world) if why_not is None and chain.indexed else None
     if known is not None and not tracing:
         course = known.course(chain)
         if course is not None:

@@ -86,17 +86,32 @@ class _Node:
     acts      targets that run, with their lines
     question  the line, the place and the method of the match that is asked at its end; None at the end
     starts    where the walk goes on after a no and a yes, and `answers` the nodes that begin there
+    target    instead of a question, a line whose target may do anything; `starts` is where the walk
+              goes on if that gives no verdict, and `following` the nodes for the facts there are then
     verdict   what it ends with; None where the target of the last line says
     """
 
-    __slots__ = ("acts", "answers", "last", "lines", "question", "start", "starts", "verdict")
+    __slots__ = (
+        "acts",
+        "answers",
+        "following",
+        "last",
+        "lines",
+        "question",
+        "start",
+        "starts",
+        "target",
+        "verdict",
+    )
 
     def __init__(self, start: _Place) -> None:
         self.start: _Place | None = start
         self.lines: list[Line] = []
         self.acts: list[tuple[Line, Callable[[Packet, Surroundings], str | None]]] = []
         self.question: tuple[Line, int, Callable[[Packet, Surroundings], bool | None]] | None = None
-        self.starts: tuple[_Place, _Place] | None = None
+        self.starts: tuple[_Place, ...] = ()
+        self.target: Line | None = None
+        self.following: dict[Any, _Node] = {}
         self.answers: list[_Node | None] = [None, None]
         self.verdict: str | None = None
         self.last: Line | None = None
@@ -135,6 +150,16 @@ class Course:
                     act(packet, world)
             else:
                 self._explore(node, node.start, packet, world)
+            if node.target is not None:
+                line = node.target
+                world.line, world.place = line, -1
+                verdict: str | None = line.target.act(packet, world)
+                if verdict is not None:
+                    world.last = line
+                    return verdict
+                node = self._after(node, packet)
+                length = packet.length
+                continue
             if node.question is None:
                 break
             line, place, matches = node.question
@@ -151,7 +176,6 @@ class Course:
                 answer = world.decide(line, line.matches[place], packet)
             following = node.answers[answer]
             if following is None:
-                assert node.starts is not None
                 following = node.answers[answer] = _Node(node.starts[answer])
             node = following
         last = world.last = node.last
@@ -160,6 +184,16 @@ class Course:
         assert last is not None
         world.line, world.place = last, -1
         return last.target.act(packet, world) or ACCEPT
+
+    def _after(self, node: _Node, packet: Packet) -> _Node:
+        """The node that follows a target which may have changed the packet."""
+        facts = None if self._facts is None else self._facts(packet)
+        found = node.following.get(facts)
+        if found is None:
+            if len(node.following) >= REMEMBERED:
+                node.following.clear()
+            found = node.following[facts] = _Node(node.starts[0])
+        return found
 
     def _explore(self, node: _Node, place: _Place, packet: Packet, world: Surroundings) -> None:
         """Walk on from a place as the first packet with these facts does, and write it down."""
@@ -210,6 +244,10 @@ class Course:
                 if line.target.effect == "final":
                     node.last = line
                     return
+                if line.target.effect == "any":
+                    node.target = line
+                    node.starts = (_Place(chain, asked, number, 0, caller),)
+                    return
                 node.acts.append((line, line.target.act))
                 world.line, world.place = line, -1
                 line.target.act(packet, world)
@@ -241,7 +279,7 @@ def course_of(chain: Walkable, known: Mapping[Walkable, tuple[Any, ...]]) -> Cou
         for line, _, checks in known[waiting.pop()]:
             for _, at, _ in checks:
                 facts.update(line.matches[at].facts or ())
-            if line.target is not None and line.target.effect == "any":
+            if line.target is not None and line.target.name == "TRACE":
                 return None
             if line.jump is not None and line.jump not in seen:
                 seen.add(line.jump)

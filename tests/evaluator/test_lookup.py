@@ -83,6 +83,14 @@ targets = st.sampled_from(
         "-j REJECT",
     )
 )
+changing = st.sampled_from(
+    (
+        "-p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --set-mss 1000",
+        "-j TOS --set-tos 0x10/0xff",
+        "-j TTL --ttl-inc 1",
+        "-p tcp -j ECN --ecn-tcp-remove",
+    )
+)
 
 
 @st.composite
@@ -100,16 +108,16 @@ def rules(draw: st.DrawFn, chain: str) -> str:
 
 @st.composite
 def rulesets(draw: st.DrawFn) -> str:
-    lines = [
-        "*filter",
-        ":INPUT ACCEPT [0:0]",
-        ":FORWARD ACCEPT [0:0]",
-        ":OUTPUT ACCEPT [0:0]",
-        ":u0 - [0:0]",
-        ":u1 - [0:0]",
-    ]
+    table = draw(st.sampled_from(("filter", "mangle")))
+    lines = [f"*{table}", ":FORWARD ACCEPT [0:0]", ":u0 - [0:0]", ":u1 - [0:0]"]
     for chain in ("FORWARD", "FORWARD", "u0", "u1"):
-        lines += draw(st.lists(rules(chain), min_size=4, max_size=9))
+        lines += draw(st.lists(rules(chain), min_size=2, max_size=9))
+        if table == "mangle":
+            lines = [line.replace("-j REJECT", "-j DROP") for line in lines]
+            lines += [f"-A {chain} {words}" for words in draw(st.lists(changing, max_size=3))]
+            lines += draw(
+                st.lists(rules(chain), max_size=3).map(lambda more: [m for m in more if "REJECT" not in m])
+            )
     return "\n".join((*lines, "COMMIT", ""))
 
 
