@@ -219,7 +219,7 @@ class _Kinds(dict["Bound", int]):
                     for ref in (bound.source, bound.destination, bound.in_interface, bound.out_interface)
                 ]
             )
-            for bound in section.heads
+            for bound in section.shape_of_head
         }
 
     def __missing__(self, bound: Bound) -> int:

@@ -122,31 +122,23 @@ class SectionFacts:
     # -- its rules, by what they have in common
 
     @functools.cached_property
-    def _grouped(self) -> tuple[dict[Bound, PartFacts], dict[Bound, PartFacts]]:
-        """Its rules by the later and by the earlier part of their shapes."""
+    def _grouped(self) -> tuple[dict[Bound, PartFacts], dict[Bound, Bound]]:
+        """Its rules by the later parts of their shapes; and a shape for each earlier part."""
         parts: dict[Bound, PartFacts] = {}
-        heads: dict[Bound, PartFacts] = {}
-        adders: dict[Bound, tuple[Callable[[Any], None], ...]] = {}
+        shapes: dict[Bound, Bound] = {}
+        adders: dict[Bound, tuple[Callable[[Any], None], Callable[[Any], None]]] = {}
         for chain in self.chains.values():
             for rule in chain.rules:
                 bound = rule.bound
                 try:
-                    add, add_chain, add_head, add_head_chain = adders[bound]
+                    add, add_chain = adders[bound]
                 except KeyError:
                     part = parts.get(bound.part) or parts.setdefault(bound.part, PartFacts(bound.part))
-                    earlier = bound.earlier or bound
-                    head = heads.get(earlier) or heads.setdefault(earlier, PartFacts(earlier))
-                    adders[bound] = add, add_chain, add_head, add_head_chain = (
-                        part.rules.append,
-                        part.chains.append,
-                        head.rules.append,
-                        head.chains.append,
-                    )
+                    adders[bound] = add, add_chain = part.rules.append, part.chains.append
+                    shapes[bound.earlier or bound] = bound
                 add(rule)
                 add_chain(chain)
-                add_head(rule)
-                add_head_chain(chain)
-        return parts, heads
+        return parts, shapes
 
     @property
     def parts(self) -> dict[Bound, PartFacts]:
@@ -154,9 +146,20 @@ class SectionFacts:
         return self._grouped[0]
 
     @property
-    def heads(self) -> dict[Bound, PartFacts]:
-        """The distinct parts of shapes that have addresses and interfaces, with their rules."""
+    def shape_of_head(self) -> dict[Bound, Bound]:
+        """For each distinct part of shapes that has addresses and interfaces a shape that has it."""
         return self._grouped[1]
+
+    @functools.cached_property
+    def heads(self) -> dict[Bound, PartFacts]:
+        """These parts with their rules."""
+        heads = {bound: PartFacts(bound) for bound in self.shape_of_head}
+        for chain in self.chains.values():
+            for rule in chain.rules:
+                head = heads[rule.bound.earlier or rule.bound]
+                head.rules.append(rule)
+                head.chains.append(chain)
+        return heads
 
     @functools.cached_property
     def sites(self) -> dict[Segment, list[Site]]:

@@ -85,10 +85,9 @@ class SavedForms:
         for bound, part in section.parts.items():
             if not self._is_part_in_order(bound, part):
                 self._suspect(part.rules)
-        for bound, head in section.heads.items():
-            whole = head.rules[0].bound
+        for bound, whole in section.shape_of_head.items():
             if whole is not bound and self._head(bound) != whole.shape.head.words:
-                self._suspect(head.rules)
+                self._suspect(section.heads[bound].rules)
         self._spaced()
         for core in CORE:
             odd = self._facts.odd_words(self._facts.binder.memo(core.type))

@@ -598,30 +598,29 @@ class LoopbackSpoofAccept(SectionCheck, code="IPT315"):
         family = section.facts.family
         local: Span = one(1) if family == 6 else ((0x7F000000, 0x7FFFFFFF),)
         first, shift = (0, 64) if family == 6 else (127, 24)
-        for bound, head in section.heads.items():
+        chain = section.chains["INPUT"]
+        for rule in chain.rules:
+            bound = rule.bound
             if bound.source is None or bound.source_inverted:
                 continue
-            for rule, chain in zip(head.rules, head.chains, strict=True):
-                if chain.name != "INPUT":
-                    continue
-                nets = rule.value(bound.source, NETWORKS)
-                spans = [
-                    network(net[0], net[1], 32 if family == 4 else 128)
-                    for net in nets
-                    if net[0] >> shift == first
-                ]
-                span = next((span for span in spans if span is not None and is_within(span, local)), None)
-                if span is None or not is_accept(section.target_of(rule)):
-                    continue
-                if rule.line.number in section.refused:
-                    continue
-                flow = section.flow
-                if flow is None:
-                    return
-                if flow.may_match(chain, rule, {IN: NOT_LOOPBACK, SRC: span}):
-                    yield self.found(
-                        whole(rule.line), "this accepts loopback addresses from any interface", "-i lo"
-                    )
+            nets = rule.value(bound.source, NETWORKS)
+            spans = [
+                network(net[0], net[1], 32 if family == 4 else 128)
+                for net in nets
+                if net[0] >> shift == first
+            ]
+            span = next((span for span in spans if span is not None and is_within(span, local)), None)
+            if span is None or not is_accept(section.target_of(rule)):
+                continue
+            if rule.line.number in section.refused:
+                continue
+            flow = section.flow
+            if flow is None:
+                return
+            if flow.may_match(chain, rule, {IN: NOT_LOOPBACK, SRC: span}):
+                yield self.found(
+                    whole(rule.line), "this accepts loopback addresses from any interface", "-i lo"
+                )
 
 
 class DnatUnscoped(SectionCheck, code="IPT319"):
