@@ -52,7 +52,6 @@ KEYS = (
 STEP_KEYS = (
     "from packet repeat l2_src l2_dst advance virtual rules restore_counters sysctl ctflush cmd note"
 ).split()
-RECORD_KEYS = frozenset("name category about kernel scenario truth unstable".split())
 
 
 class Loaded(NamedTuple):
@@ -74,6 +73,9 @@ class Scenario:
         """Read it.  `load` and `save` read and print rulesets.  Raises BadField."""
         fields = Fields(given, "scenario")
         fields.only(KEYS)
+        for name in ("rules", "steps"):
+            if name not in fields.given:
+                raise BadField(fields.at(name), "is missing")
         self.fields = fields
         self.load = load
         self.save = save
@@ -209,7 +211,10 @@ class Scenario:
         if given.get("ctflush"):
             machine.tracker.flush(machine.now)
         if "cmd" in given:
-            status, message = run_command(machine.tracker, step.items("cmd"), machine.now)
+            try:
+                status, message = run_command(machine.tracker, step.items("cmd"), machine.now)
+            except (BadField, ValueError) as bad:
+                raise BadField(step.at("cmd"), getattr(bad, "reason", str(bad))) from None
             record["cmd"] = {"rc": status, "stderr": message}
         if "rules" in given:
             self._reload(step, record)

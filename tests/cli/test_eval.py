@@ -171,6 +171,8 @@ def test_scenarios() -> None:
         ),
         ({**scenario, "sysctl": {"a": 1}}, "scenario.sysctl.a: is no sysctl"),
         ({**scenario, "mtu": {"eth0": 1}}, "scenario.mtu.eth0: there is no such field"),
+        ({"family": "ipv4", "steps": []}, "scenario.rules: is missing"),
+        ({**scenario, "steps": [{"cmd": ["conntrack", "-E"]}]}, "scenario.steps[0].cmd: conntrack -E is not"),
         ({**scenario, "steps": [{"advance": -1}]}, "scenario.steps[0].advance: must be"),
     ]
     for wrong, message in bad:
