@@ -879,6 +879,8 @@ class Machine(Surroundings):
     def attach(self, new: Packet, old: Packet) -> None:
         """The new packet belongs to the old one's connection (nf_conntrack_attach)."""
         if old.connection is None:
+            if old.ctinfo == CT_UNTRACKED:
+                new.ctinfo = CT_RELATED  # of no connection: too much for -j CT, and tracked all the same
             return
         new.connection = old.connection
         new.ctinfo = CT_RELATED_REPLY if old.ctinfo < 3 else CT_RELATED

@@ -14,7 +14,6 @@ from iptkit.extensions.world import Template
 from iptkit.values.faults import BadValue
 from iptkit.values.names import protocol_name
 from iptkit.values.numbers import UINT16_MAX, parse_uint
-from iptkit.values.packet import CT_UNTRACKED
 from iptkit.values.wording import did_you_mean, quote
 
 if TYPE_CHECKING:
@@ -195,7 +194,7 @@ class Ct(Target, name="CT"):
 
     def act(self, packet: Packet, world: World) -> str | None:
         # xt_ct_target, net/netfilter/xt_CT.c
-        if packet.connection is None and packet.ctinfo != CT_UNTRACKED:
+        if packet.connection is None and not packet.ctinfo:
             world.attach_template(packet, None if self.notrack else self._template())
         return None
 
@@ -239,7 +238,7 @@ class Notrack(Target, name="NOTRACK"):
         return cls.of()
 
     def act(self, packet: Packet, world: World) -> str | None:
-        if packet.connection is None and packet.ctinfo != CT_UNTRACKED:
+        if packet.connection is None and not packet.ctinfo:
             world.attach_template(packet, None)
         return None
 
