@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,6 +24,14 @@ def refused_by(case: Case) -> set[str]:
     return {name for d in found if d.severity is Severity.ERROR for name in d.backends or BOTH}
 
 
+def _make_sets(netns: Netns, case: Case) -> None:
+    """The sets that the text names: without them the tools refuse whatever else it says."""
+    netns.need("ipset")
+    for name in set(re.findall(rb"--(?:match|add|del)-set ([a-z]+)", case.text)):
+        family = "inet6" if case.family == 6 else "inet"
+        netns.run("ipset", "-exist", "create", name.decode(), "hash:net", "family", family, check=False)
+
+
 @pytest.mark.parametrize("backend", BOTH)
 def test_errors_are_what_is_refused(netns: Netns, backend: str) -> None:
     wrong = []
@@ -37,6 +46,7 @@ def test_errors_are_what_is_refused(netns: Netns, backend: str) -> None:
                 netns.blank(case.family)
             else:
                 netns.run("nft", "flush", "ruleset")
+            _make_sets(netns, case)
             result = netns.run(tool, text=case.text, check=False)
             said = backend in refused_by(case)
             if said != bool(result.returncode):
