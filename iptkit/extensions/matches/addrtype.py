@@ -56,7 +56,8 @@ def _is_of(types: int, address: int, interface: str | None, family: Family, worl
             return False
         if types & ADDRESS_TYPES["UNSPEC"] and address:
             return False
-        if not types & _LOOKED_UP6:
+        types &= _LOOKED_UP6
+        if not types:
             return True
     found = world.address_type(address, interface)
     return None if found is None else bool(types & ADDRESS_TYPES[found])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.numbers import UInt
 from iptkit.extensions.spec import Flag, Given, Option, Place, Problem, Target
-from iptkit.extensions.tcp_options import option_length, set_upper_bytes
+from iptkit.extensions.tcp_options import option_length
 from iptkit.extensions.world import DROP, Unknown
 from iptkit.values.checksum import updated
 from iptkit.values.faults import BadValue
@@ -115,7 +115,11 @@ class Tcpmss(Target, name="TCPMSS"):
             if data[at + offset : at + offset + 2] == b"\x02\x04":
                 was = data[at + offset + 2] << 8 | data[at + offset + 3]
                 if was > size:
-                    set_upper_bytes(packet, offset + 2, size.to_bytes(2, "big"))
+                    # As if it stood at an even place: where it does not, the checksum is wrong afterwards.
+                    place = at + 16
+                    total = updated(data[place] << 8 | data[place + 1], was, size)
+                    data[place : place + 2] = total.to_bytes(2, "big")
+                    data[at + offset + 2 : at + offset + 4] = size.to_bytes(2, "big")
                 return None
             offset += option_length(data, at + offset)
         # Behind the header stands data, or there is no room for the option.
