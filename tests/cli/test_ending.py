@@ -129,6 +129,8 @@ def test_an_interrupt_is_trouble_and_not_a_finding() -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=ROOT,
+        # What runs in the background may have been started deaf to it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # no threads here
     ) as child:
         reading = Path(f"/proc/{child.pid}/wchan")
         deadline = time.monotonic() + 5

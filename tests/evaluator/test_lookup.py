@@ -151,7 +151,7 @@ def _through(text: str, traffic: list[bytes], *, indexed: bool) -> list[object]:
     return [machine.snapshot_counters(), ends, [bytes(seen.packet.data) for seen in machine.out]]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(rulesets(), st.lists(packets(), min_size=1, max_size=6))
 def test_indexed_chains_do_what_plain_ones_do(text: str, traffic: list[bytes]) -> None:
     assert _through(text, traffic, indexed=True) == _through(text, traffic, indexed=False)

@@ -146,7 +146,13 @@ def test_a_refused_file_waits_for_nothing(state: Path, folder: Path) -> None:
 def test_a_terminal_that_hangs_up_does_not_matter(state: Path, folder: Path) -> None:
     script = f"{sys.executable} -m iptkit restore --backend memory --state {state} --confirm 1.5; sleep 60"
     with subprocess.Popen(
-        ["sh", "-c", script], stdin=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, start_new_session=True
+        ["sh", "-c", script],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+        start_new_session=True,
+        # What runs under nohup was started deaf to it.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # noqa: PLW1509  # no threads here
     ) as session:
         assert session.stdin is not None
         assert session.stderr is not None
