@@ -64,11 +64,8 @@ def connections_at_stake(
             texts = []
         around = read_topology(texts) if texts else None
         before, after = _whole(plan, backend)
-        of_family = [
-            line for line in lines if (":" in line.partition("src=")[2].split(" ")[0]) == (plan.family == 6)
-        ]
 
-        return api.impact(before, after, of_family, topology=around, now=time.time(), own=_own_session())
+        return api.impact(before, after, lines, topology=around, now=time.time(), own=_own_session())
     except ToolError as error:
         click.echo(f"iptkit: connections are not looked at: {error}", err=True)
         return None

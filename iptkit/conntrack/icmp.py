@@ -31,23 +31,15 @@ LINK_LOCAL = 0xFE80 >> 6  # the first ten bits of fe80::/10
 FIRST_QUERY6 = 128  # types below are errors
 
 
+_QUERIES = {ICMP: (4, QUERIES, "icmp_timeouts"), ICMPV6: (6, QUERIES6, "icmpv6_timeouts")}
+
+
 def packet(tracker: Tracker, entry: Entry, packet: Packet, direction: int, now: float) -> int:
     """A query or its answer; whatever the direction, the first packet was a query."""
-    if packet.family != 4:
+    family, queries, timeouts = _QUERIES[packet.proto]
+    if packet.family != family or entry.original.destination >> 8 not in queries:
         return -1
-    if entry.original.destination >> 8 not in QUERIES:
-        return -1
-    tracker.refresh(entry, packet, direction, tracker.timeouts(entry, "icmp_timeouts")[0], now)
-    return 1
-
-
-def packet6(tracker: Tracker, entry: Entry, packet: Packet, direction: int, now: float) -> int:
-    """A query or its answer."""
-    if packet.family != 6:
-        return -1
-    if entry.original.destination >> 8 not in QUERIES6:
-        return -1
-    tracker.refresh(entry, packet, direction, tracker.timeouts(entry, "icmpv6_timeouts")[0], now)
+    tracker.refresh(entry, packet, direction, tracker.timeouts(entry, timeouts)[0], now)
     return 1
 
 

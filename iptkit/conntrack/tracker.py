@@ -64,7 +64,7 @@ _HANDLERS: dict[int, Callable[[Tracker, Entry, Packet, int, float], int]] = {
     UDP: udp.packet,
     UDPLITE: udp.udplite_packet,
     ICMP: icmp.packet,
-    ICMPV6: icmp.packet6,
+    ICMPV6: icmp.packet,
     SCTP: sctp.packet,
     GRE: gre.packet,
 }

@@ -279,7 +279,7 @@ def course_of(chain: Walkable, known: Mapping[Walkable, tuple[Any, ...]]) -> Cou
         for line, _, checks in known[waiting.pop()]:
             for _, at, _ in checks:
                 facts.update(line.matches[at].facts or ())
-            if line.target is not None and line.target.name == "TRACE":
+            if line.target is not None and line.target.effect == "traces":
                 return None
             if line.jump is not None and line.jump not in seen:
                 seen.add(line.jump)

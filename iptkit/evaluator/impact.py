@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from iptkit.conntrack.dump import proc_line, state_name
 from iptkit.evaluator.machine import Machine, read_packet
+from iptkit.evaluator.record import Recorder
 from iptkit.evaluator.topology import LOOPBACK
 from iptkit.evaluator.wire import build
 from iptkit.extensions.world import Owner, Unknown
@@ -101,17 +102,21 @@ def changes(before: Machine, after: Machine, own: Ends | None = None) -> list[Ch
     The caller's own session comes first.
     """
     found = []
+    old_rules, new_rules = Recorder(before), Recorder(after)
     for entry in list(before.tracker.entries(before.now)):
+        if entry.original.family != before.family:
+            continue
         mine = own is not None and own.are_of(entry)
         line = proc_line(entry, before.now)
         for direction in (0, 1):
-            old, new = (_fate(machine, entry, direction) for machine in (before, after))
+            old, new = (_fate(rules, entry, direction) for rules in (old_rules, new_rules))
             if old.verdicts != new.verdicts:
                 found.append(Change(entry, line, direction, old, new, mine))
     return sorted(found, key=lambda each: not each.own)
 
 
-def _fate(machine: Machine, entry: Entry, direction: int) -> Fate:
+def _fate(recorder: Recorder, entry: Entry, direction: int) -> Fate:
+    machine = recorder.machine
     tuple_ = entry.tuple(direction)
     data = build(_description(tuple_, entry, direction), machine.family)[0]
     ends: dict[str, str] = {}
@@ -125,12 +130,13 @@ def _fate(machine: Machine, entry: Entry, direction: int) -> Fate:
         packet = read_packet(data)
         assert packet is not None, "built by ourselves"
         try:
-            if machine.routing.is_own(tuple_.src) and not machine.routing.is_own(tuple_.dst):
+            local = machine.routing.is_own(tuple_.src) and not machine.routing.is_own(tuple_.dst)
+            if local:
                 packet.owner = Owner()
                 machine.send_out(packet)
             else:
                 machine.receive(packet, _way_in(machine, tuple_))
-            verdict, by = _end(machine)
+            verdict, by = _end(recorder, local)
         except Unknown as unknown:
             verdict, by = UNKNOWN, str(unknown)
         ends.setdefault(verdict, by)
@@ -151,17 +157,15 @@ def _way_in(machine: Machine, tuple_: Tuple) -> str:
     return route.interface if route is not None else ""
 
 
-def _end(machine: Machine) -> tuple[str, str]:
+def _end(recorder: Recorder, local: bool) -> tuple[str, str]:
     """The verdict, and the rule or policy it is due to."""
-    keys = [each.key for each in machine.trace if not each.packet.generated]
+    found = recorder.verdict_alone(local=local)
+    if "dropped_by" in found:
+        return found["verdict"], found["dropped_by"]
+    keys = [each.key for each in recorder.machine.trace if not each.packet.generated]
     by = next((key for key in reversed(keys) if key.startswith("filter:")), keys[-1] if keys else "")
-    if any(not each.packet.generated for each in (*machine.out, *machine.local)):
-        return "ACCEPT", by
-    for packet, why, line in machine.drops:
-        if not packet.generated:
-            rejected = line is not None and line.target_name == "REJECT"
-            return ("REJECT" if rejected else "DROP"), line.key if line is not None else why
-    return "DROP", by
+    passed = found["verdict"] in ("FORWARD", "INPUT", "OUTPUT")
+    return "ACCEPT" if passed else found["verdict"], by
 
 
 def _description(tuple_: Tuple, entry: Entry, direction: int) -> dict[str, Any]:

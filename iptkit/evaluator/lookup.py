@@ -30,10 +30,6 @@ Key = tuple[str, str, int, int, int, int, int]
 # Protocols with ports, and the bytes their matches want to see.
 _LEAST = {TCP: 20, UDP: 8, UDPLITE: 8, SCTP: 12, DCCP: 12}
 _WITH_PORTS = {"tcp": TCP, "udp": UDP, "udplite": UDPLITE, "sctp": SCTP, "dccp": DCCP}
-# Matches that leave no trace where they fail, and drop nothing: a port may be looked at before them.
-_PURE = frozenset(
-    "addrtype comment connmark conntrack dscp iprange length mac mark pkttype state tos ttl hl".split()
-)
 _MEMO_LIMIT = 1 << 16  # values of one field whose rules are remembered
 
 
@@ -78,8 +74,8 @@ def demands(conditions: Conditions, matches: Iterable[Any]) -> Demands:
     """What a rule with these conditions and matches asks of the indexed fields.
 
     Of several demands on one field the first counts; the rest is asked later.
-    Matches that keep state or drop packets see all that comes to them, so what
-    stands behind such a match is not indexed.
+    A match that may keep state or drop packets, which is one without declared
+    facts, sees all that comes to it: what stands behind it is not indexed.
     """
     sports: tuple[Ranges, bool] | None = None
     dports: tuple[Ranges, bool] | None = None
@@ -90,7 +86,7 @@ def demands(conditions: Conditions, matches: Iterable[Any]) -> Demands:
         elif match.name == "multiport":
             sports = sports or _list_of(match, "sports")
             dports = dports or _list_of(match, "dports")
-        elif match.name not in _PURE:
+        elif match.facts is None:
             break
     return Demands(
         _interface(conditions.in_interface, conditions.in_inverted),
@@ -116,10 +112,8 @@ def answered(matches: Sequence[Any]) -> frozenset[int]:
                 out.append(place)
             sports = sports or (fields[0] in asked or None)
             dports = dports or (fields[1] in asked or None)
-        elif match.name not in _PURE:
+        elif match.facts is None:
             break
-        elif match.name == "comment":
-            out.append(place)
     return frozenset(out)
 
 

@@ -375,7 +375,7 @@ class Target(Extension):
     __slots__ = ()
     kind = "target"
     # "final": it always gives a verdict; "steady": it goes on to the next rule, and of what rules ask
-    # changes at most marks, TOS and TTL; else "any".
+    # changes at most marks, TOS and TTL; "traces": from here on each rule is told; else "any".
     effect: ClassVar[str] = "any"
     # Does it give a packet other addresses or ports, and let it go on in the same table?
     readdresses: ClassVar[bool] = False

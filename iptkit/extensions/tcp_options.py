@@ -1,9 +1,10 @@
-"""What TCPMSS and TCPOPTSTRIP share: walking and rewriting the options of a TCP header."""
+"""Walking and rewriting the options of a TCP header; those of DCCP are laid out alike."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from iptkit.extensions.world import HotDrop
 from iptkit.values.checksum import updated
 
 if TYPE_CHECKING:
@@ -15,6 +16,17 @@ def option_length(data: bytearray, at: int) -> int:
     if data[at] <= 1 or at + 1 >= len(data):
         return 1
     return data[at + 1] or 1
+
+
+def has_option(data: bytearray, at: int, end: int, kind: int) -> bool:
+    """Is the option between `at` and `end`?  Raises HotDrop where the header's length is wrong."""
+    if end < at or len(data) < end:
+        raise HotDrop
+    while at < end:
+        if data[at] == kind:
+            return True
+        at += option_length(data, at)
+    return False
 
 
 def set_upper_bytes(packet: Packet, offset: int, new: bytes) -> None:
@@ -29,4 +41,4 @@ def set_upper_bytes(packet: Packet, offset: int, new: bytes) -> None:
     data[place : place + 2] = total.to_bytes(2, "big")
 
 
-__all__ = ["option_length", "set_upper_bytes"]
+__all__ = ["has_option", "option_length", "set_upper_bytes"]

@@ -8,6 +8,7 @@ from iptkit.extensions.layout import Bits, Layout, Number, Pad, Pair
 from iptkit.extensions.numbers import UInt
 from iptkit.extensions.ports import UdpPorts
 from iptkit.extensions.spec import Match, Option
+from iptkit.extensions.tcp_options import has_option
 from iptkit.extensions.world import CountedDrop, HotDrop
 from iptkit.values.faults import BadValue
 from iptkit.values.numbers import UINT8_MAX
@@ -65,18 +66,7 @@ def _has_option(packet: Packet, wanted: int) -> bool:
     data, at = packet.data, packet.l4
     end = at + data[at + 4] * 4
     at += 12 + (4 if data[at + 8] & 1 else 0) + _MORE.get(data[at + 8] >> 1 & 15, 12)
-    if at == end:
-        return False
-    if end < at or len(data) < end:
-        raise HotDrop
-    while at < end:
-        if data[at] == wanted:
-            return True
-        if data[at] < 2:
-            at += 1
-        else:
-            at += (data[at + 1] if at + 1 < len(data) else 0) or 1
-    return False
+    return has_option(data, at, end, wanted)
 
 
 class Dccp(Match, name="dccp"):

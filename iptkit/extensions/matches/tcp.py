@@ -9,6 +9,7 @@ from iptkit.extensions.numbers import UInt
 from iptkit.extensions.ports import TcpPorts
 from iptkit.extensions.ranges import Ranged
 from iptkit.extensions.spec import Flag, Given, Option
+from iptkit.extensions.tcp_options import has_option
 from iptkit.extensions.world import HotDrop
 from iptkit.values.faults import BadValue
 from iptkit.values.numbers import UINT8_MAX
@@ -53,23 +54,6 @@ class TcpFlags:
 
 def _names(bits: int) -> str:
     return ",".join(name for name, bit in FLAGS.items() if bits & bit) or "NONE"
-
-
-def has_option(packet: Packet, kind: int) -> bool:
-    """Is the option in the TCP header?  Raises HotDrop for a header of a wrong length."""
-    data, at = packet.data, packet.l4
-    end = at + (data[at + 12] >> 4) * 4
-    at += 20
-    if end < at or len(data) < end:
-        raise HotDrop
-    while at < end:
-        if data[at] == kind:
-            return True
-        if data[at] < 2:
-            at += 1
-        else:
-            at += (data[at + 1] if at + 1 < len(data) else 0) or 1
-    return False
 
 
 class Tcp(Ranged, name="tcp"):
@@ -149,7 +133,8 @@ class Tcp(Ranged, name="tcp"):
         if flags is not None and (data[at + 13] & flags[0] == flags[1]) == inverted >> 3 & 1:
             return False
         if option is not None:
-            return has_option(packet, option) is not bool(inverted & 4)
+            end = at + (data[at + 12] >> 4) * 4
+            return has_option(data, at + 20, end, option) is not bool(inverted & 4)
         return True
 
 
