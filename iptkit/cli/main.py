@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
@@ -54,21 +54,6 @@ class _Commands(click.Group):
 @click.version_option(__version__)
 def iptkit() -> None:
     """Read, check, compare, write and apply iptables rulesets."""
-
-
-def program() -> NoReturn:
-    """The console script: `main` in a process of its own, which then ends at once."""
-    from iptkit.cli.ending import end, end_by, open_streams
-
-    open_streams()
-    try:
-        main()
-    except SystemExit as ended:
-        # Here, where the exception still holds all that the command made.
-        end(ended.code, sys.argv)
-    except BaseException as error:  # noqa: BLE001  # the last place where an exception can be told well
-        end_by(error, sys.argv)
-    end(0, sys.argv)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -20,20 +20,23 @@ _NAMES = ("iptkit", "__main__.py")  # other names are those of the real tools
 
 
 def program() -> NoReturn:
-    """The console script."""
-    files, exit_zero = plain_lint(sys.argv)
-    if not files:
-        from iptkit.cli.main import program as whole
-
-        whole()
+    """The console script: one command in a process of its own, which then ends at once."""
     from iptkit.cli.ending import end, end_by, open_streams
 
     open_streams()
+    status: object = 0
     try:
-        from iptkit.cli.linting import lint
+        files, exit_zero = plain_lint(sys.argv)
+        if files:
+            from iptkit.cli.linting import lint
 
-        status: object = lint(files, exit_zero=exit_zero)
+            status = lint(files, exit_zero=exit_zero)
+        else:
+            from iptkit.cli.main import main
+
+            main()
     except SystemExit as ended:
+        # Here, where the exception still holds all that the command made.
         end(ended.code, sys.argv)
     except BaseException as error:  # noqa: BLE001  # the last place where an exception can be told well
         end_by(error, sys.argv)

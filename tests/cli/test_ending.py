@@ -35,7 +35,8 @@ if sys.argv[1].startswith("iptables-"):
     from iptkit.cli import iptables
     iptables._restore = iptables._save = fail
     sys.argv = sys.argv[1:]
-main.program()
+from iptkit.cli.start import program
+program()
 """
 
 

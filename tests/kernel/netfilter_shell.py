@@ -156,7 +156,7 @@ def make_program(folder: Path, name: str) -> Path:
         f"#!{sys.executable}\n"
         "import sys\n"
         f"sys.path.insert(0, {str(ROOT)!r})\n"
-        "from iptkit.cli.main import program\n"
+        "from iptkit.cli.start import program\n"
         "program()\n"
     )
     program.chmod(0o755)
