@@ -43,6 +43,7 @@ def lint(
     color: str = "auto",
 ) -> int:
     """Print what is to be said about files, standard input if there are none.  Returns the exit status."""
+    enabled = gc.isenabled()
     gc.disable()  # what lint makes lives until it ends; looking for cycles meanwhile is work for nothing
     binder = Binder(family)
     checked: list[tuple[Source, list[Diagnostic]]] = []
@@ -85,7 +86,8 @@ def lint(
             checked.append((source, found))
     if format_ == "json" and fixes is not Fixes.DIFF:
         _print(_as_json(checked))
-    gc.enable()
+    if enabled:
+        gc.enable()
     return status
 
 
