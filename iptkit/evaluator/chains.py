@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from iptkit.evaluator.courses import Course, course_of
-from iptkit.evaluator.lookup import Index, answered, demands, is_plain, key_of
+from iptkit.evaluator.courses import Course, Leg, course_of
+from iptkit.evaluator.lookup import Index, answered, demands, key_of
 from iptkit.extensions.core import Jump, Verdict
 from iptkit.extensions.spec import Extension, Match, Opaque, Target
 from iptkit.extensions.world import ACCEPT, DROP, RETURN, CountedDrop, HotDrop, Unknown
@@ -119,7 +119,7 @@ class Walkable:
             )
 
     def admitted(self, key: Key) -> tuple[Any, ...]:
-        """What the lines ask that a plain packet with this key may match, in order.
+        """What the lines ask that a whole packet with this key may match, in order.
 
         Those left out it surely does not match.
         """
@@ -208,32 +208,36 @@ def load_uses(tables: Iterable[CompiledTable], world: Surroundings) -> None:
 
 
 class Known(dict["Walkable", "tuple[Any, ...]"]):
-    """What the lines of chains ask that packets with one key may match, by chain."""
+    """What the lines of chains ask that packets with one key may match, by chain.
 
-    __slots__ = ("courses", "key")
+    courses   those of these packets, by leg; None where only one came so far
+    hopeless  legs on which there is none
+    """
+
+    __slots__ = ("courses", "hopeless", "key")
 
     def __init__(self, key: Key) -> None:
         self.key = key
-        self.courses: dict[Walkable, Course | None] = {}
+        self.courses: dict[Leg, Course | None] = {}
+        self.hopeless: tuple[Leg, ...] = ()
 
     def __missing__(self, chain: Walkable) -> tuple[Any, ...]:
         found = self[chain] = chain.admitted(self.key)
         return found
 
-    def course(self, chain: Walkable) -> Course | None:
-        """The course through a built-in chain, from the second packet on."""
-        try:
-            return self.courses[chain]
-        except KeyError:
-            if chain in self:
-                self.courses[chain] = course_of(chain, self)
-            return self.courses.get(chain)
+    def learn(self, leg: Leg) -> Course | None:
+        """The course on a leg, which is begun with the second packet."""
+        course = None
+        if leg in self.courses and leg not in self.hopeless:
+            course = course_of(leg, self)
+            if course is None:
+                self.hopeless = (*self.hopeless, leg)
+        self.courses[leg] = course
+        return course
 
 
-def _known(packet: Packet, world: Surroundings) -> Known | None:
-    """What is remembered for packets like this one; None where each rule has to be asked."""
-    if not is_plain(packet):
-        return None
+def _known(packet: Packet, world: Surroundings) -> Known:
+    """What is remembered for packets like this one, which is whole."""
     key = key_of(packet)
     known: Known | None = world.flows.get(key)
     if known is None:
@@ -243,22 +247,38 @@ def _known(packet: Packet, world: Surroundings) -> Known | None:
     return known
 
 
-def walk(chain: Walkable, packet: Packet, world: Surroundings) -> str:
-    """Run a packet through a built-in chain; gives the verdict.
+def walk_leg(leg: Leg, packet: Packet, world: Surroundings) -> str:
+    """Run a packet through the chains of a leg; gives the verdict.
 
     world.last is the line that decided.  Raises Unknown where a target's
     effect is not known.
     """
+    outer = world.table, world.hook
+    if leg.indexed and packet.whole and not (world.tracing or packet.traced or world.why_not is not None):
+        known = _known(packet, world)
+        course = known.courses.get(leg) or known.learn(leg)
+        if course is not None:
+            verdict = course.run(packet, world)
+            world.table, world.hook = outer
+            return verdict
+    verdict = ACCEPT
+    for table, hook, chain in leg.stages:
+        world.table, world.hook = table, hook
+        verdict = _walk(chain, packet, world)
+        if verdict != ACCEPT:
+            break
+    world.table, world.hook = outer
+    return verdict
+
+
+def _walk(chain: Walkable, packet: Packet, world: Surroundings) -> str:
+    """Run a packet through a built-in chain, line by line."""
     stack: list[tuple[Walkable, Iterator[Any]]] = []
     here = chain
     verdict: str | None
     tracing = packet.traced or world.tracing
     why_not = world.why_not
-    known = _known(packet, world) if why_not is None and chain.indexed else None
-    if known is not None and not tracing:
-        course = known.course(chain)
-        if course is not None:
-            return course.run(packet, world)
+    known = _known(packet, world) if why_not is None and chain.indexed and packet.whole else None
     asked = iter(chain.all if known is None else known[chain])
     length = packet.length
     while True:
@@ -387,5 +407,5 @@ __all__ = (
     "failing_condition",
     "is_known",
     "load_uses",
-    "walk",
+    "walk_leg",
 )

@@ -1,4 +1,8 @@
-"""The course that packets of one flow take through a chain, remembered.
+"""The course that packets of one flow take through chains, remembered.
+
+A packet walks the chains of several tables with nothing in between but the
+next table: from forwarding to POSTROUTING, through mangle, filter, security
+and mangle again.  Such a sequence is a Leg.
 
 Packets with the same addresses, ports, protocol and interfaces differ in
 little that rules ask about: the state of their connection, their marks, flags,
@@ -8,25 +12,30 @@ written down as a node - rules to count, targets to run, verdict - and the next
 one is led along it.  A match whose answer hangs on more (limit, recent) is a
 question: it is asked of each packet, and the node goes on one way or the other.
 
+A node counts for its rules what was led along it; Uncounted.settle() hands
+that on before anybody reads their counters.
+
 Everything else takes the plain walk of iptkit.evaluator.chains, to which
 tests/evaluator/test_lookup.py holds this one.
 """
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from iptkit.extensions.world import ACCEPT, DROP, DST_NAT, RETURN, SRC_NAT, CountedDrop, HotDrop
+from iptkit.extensions.world import ACCEPT, DROP, DST_NAT, RETURN, SRC_NAT, TEMPLATE, CountedDrop, HotDrop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from iptkit.evaluator.chains import Line, Walkable
     from iptkit.evaluator.world import Surroundings
     from iptkit.values.packet import Packet
 
 REMEMBERED = 64  # sets of facts of one flow
-_NATTED = SRC_NAT | DST_NAT
+COUNTED_APART = 1 << 15  # nodes that count for their rules
+_STATUS = SRC_NAT | DST_NAT | TEMPLATE
 
 
 def _state(packet: Packet) -> int:
@@ -34,7 +43,7 @@ def _state(packet: Packet) -> int:
     entry = packet.connection
     if entry is None:
         return -1 - int(packet.ctinfo)
-    found: int = packet.ctinfo | (entry.status & _NATTED) << 3 | entry.template << 16
+    found: int = packet.ctinfo | (entry.status & _STATUS) << 3
     return found
 
 
@@ -43,23 +52,19 @@ def _connmark(packet: Packet) -> int:
     return -1 if entry is None or entry.template else entry.mark
 
 
-FACTS: dict[str, Callable[[Packet], Any]] = {
-    "state": _state,
-    "mark": lambda packet: packet.mark,
-    "connmark": _connmark,
-    "tos": lambda packet: packet.tos,
-    "ttl": lambda packet: packet.ttl,
-    "length": lambda packet: packet.length,
-    "tcp_flags": lambda packet: packet.tcp_flags,
-    "icmp": lambda packet: packet.icmp,
-    "link_type": lambda packet: packet.link_type,
-    "source_mac": lambda packet: packet.source_mac,
-}
+# Facts that are no attribute of the packet.
+_WORKED_OUT: dict[str, Callable[[Packet], Any]] = {"state": _state, "connmark": _connmark}
+_ATTRIBUTES = ("mark", "tos", "ttl", "length", "tcp_flags", "icmp", "link_type", "source_mac")
+FACTS = frozenset((*_WORKED_OUT, *_ATTRIBUTES))
 
 
 def _reader(names: Iterable[str]) -> Callable[[Packet], Any] | None:
     """A function that reads these facts off a packet."""
-    readers = [FACTS[name] for name in sorted(names)]
+    names = sorted(names)
+    readers = [_WORKED_OUT[name] for name in names if name in _WORKED_OUT]
+    attributes = [name for name in names if name not in _WORKED_OUT]
+    if attributes:
+        readers.append(attrgetter(*attributes))
     if len(readers) <= 1:
         return readers[0] if readers else None
     if len(readers) == 2:
@@ -68,9 +73,37 @@ def _reader(names: Iterable[str]) -> Callable[[Packet], Any] | None:
     return lambda packet: tuple([read(packet) for read in readers])
 
 
+class Stage(NamedTuple):
+    """A table's chain at a hook."""
+
+    table: str
+    hook: str
+    chain: Walkable
+
+
+class Leg:
+    """Chains that a packet walks one after another, as long as the verdict is ACCEPT.
+
+    stages   these chains
+    idle     the ends of the chains, where nothing else is in them and they let everything through; else None
+    indexed  may courses through it be remembered?
+    """
+
+    __slots__ = ("idle", "indexed", "stages")
+
+    def __init__(self, stages: Iterable[Stage]) -> None:
+        self.stages = tuple(stages)
+        chains = [stage.chain for stage in self.stages]
+        self.indexed = all(chain.indexed for chain in chains)
+        self.idle: tuple[Line, ...] | None = None
+        if not any(chain.lines or chain.end.verdict != ACCEPT for chain in chains):
+            self.idle = tuple([chain.end for chain in chains])
+
+
 class _Place(NamedTuple):
     """Where a walk is: a line of a chain, how many of its checks are behind it, and where to come back to."""
 
+    stage: int
     chain: Walkable
     asked: tuple[Any, ...]
     number: int = 0
@@ -83,23 +116,30 @@ class _Node:
 
     start     where it begins; None once it is explored
     lines     rules and chain ends that count the packet
-    acts      targets that run, with their lines
+    packets, bytes  how much was led along since these lines were last told
+    acts      targets that run: line, method, table and hook
     question  the line, the place and the method of the match that is asked at its end; None at the end
-    starts    where the walk goes on after a no and a yes, and `answers` the nodes that begin there
-    target    instead of a question, a line whose target may do anything; `starts` is where the walk
-              goes on if that gives no verdict, and `following` the nodes for the facts there are then
-    verdict   what it ends with; None where the target of the last line says
+    target    instead of a question, a line whose target may give a verdict or change facts
+    starts    where the walk goes on after a no and a yes, or if the target gives no verdict and if it gives
+              ACCEPT (None: nowhere), and `answers` the nodes that begin there
+    following  where the target may change facts: the nodes for those there are then, instead of `answers`
+    table, hook  where question or target stand
+    verdict   what it ends with
     """
 
     __slots__ = (
         "acts",
         "answers",
+        "bytes",
         "following",
+        "hook",
         "last",
         "lines",
+        "packets",
         "question",
         "start",
         "starts",
+        "table",
         "target",
         "verdict",
     )
@@ -107,27 +147,56 @@ class _Node:
     def __init__(self, start: _Place) -> None:
         self.start: _Place | None = start
         self.lines: list[Line] = []
-        self.acts: list[tuple[Line, Callable[[Packet, Surroundings], str | None]]] = []
+        self.packets = self.bytes = 0
+        self.acts: list[tuple[Line, Callable[[Packet, Surroundings], str | None], str, str]] = []
         self.question: tuple[Line, int, Callable[[Packet, Surroundings], bool | None]] | None = None
-        self.starts: tuple[_Place, ...] = ()
+        self.starts: tuple[_Place | None, ...] = ()
         self.target: Line | None = None
-        self.following: dict[Any, _Node] = {}
+        self.following: dict[Any, _Node] | None = None
         self.answers: list[_Node | None] = [None, None]
-        self.verdict: str | None = None
+        self.table = self.hook = ""
+        self.verdict = ACCEPT
         self.last: Line | None = None
 
 
+class Uncounted:
+    """The nodes whose lines have not been told yet what was led along."""
+
+    __slots__ = ("_nodes",)
+
+    def __init__(self) -> None:
+        self._nodes: list[_Node] = []
+
+    def add(self, node: _Node) -> None:
+        """A node begins to count."""
+        if len(self._nodes) >= COUNTED_APART:
+            self.settle()
+        self._nodes.append(node)
+
+    def settle(self) -> None:
+        """Let the lines know."""
+        for node in self._nodes:
+            for line in node.lines:
+                line.packets += node.packets
+                line.bytes += node.bytes
+            node.packets = node.bytes = 0
+        self._nodes.clear()
+
+
 class Course:
-    """What packets with one key do in a built-in chain.
+    """What packets with one key do on a leg.
 
     `known` gives, for each chain, what its lines ask that such packets may match.
     """
 
-    __slots__ = ("_chain", "_facts", "_known", "_roots")
+    __slots__ = ("_asked", "_facts", "_known", "_roots", "_stages")
 
-    def __init__(self, chain: Walkable, known: Mapping[Walkable, tuple[Any, ...]], facts: set[str]) -> None:
-        self._chain = chain
+    def __init__(
+        self, stages: Sequence[Stage], known: Mapping[Walkable, tuple[Any, ...]], facts: set[str]
+    ) -> None:
+        self._stages = stages
         self._known = known
+        self._asked = facts
         self._facts = _reader(facts)
         self._roots: dict[Any, _Node] = {}
 
@@ -138,119 +207,149 @@ class Course:
         if node is None:
             if len(self._roots) >= REMEMBERED:
                 self._roots.clear()
-            node = self._roots[facts] = _Node(_Place(self._chain, self._known[self._chain]))
-        length = packet.length
+            node = self._roots[facts] = _Node(self._begin(0))
         while True:
+            length = packet.length
             if node.start is None:
-                for line in node.lines:
-                    line.packets += 1
-                    line.bytes += length
-                for line, act in node.acts:
+                if not node.packets:
+                    world.uncounted.add(node)
+                node.packets += 1
+                node.bytes += length
+                for line, act, table, hook in node.acts:
                     world.line, world.place = line, -1
+                    world.table, world.hook = table, hook
                     act(packet, world)
             else:
                 self._explore(node, node.start, packet, world)
-            if node.target is not None:
+            if node.question is not None:
+                line, place, matches = node.question
+                world.line, world.place = line, place
+                world.table, world.hook = node.table, node.hook
+                try:
+                    answer = matches(packet, world)
+                except HotDrop as drop:
+                    if isinstance(drop, CountedDrop):
+                        line.packets += 1
+                        line.bytes += length
+                    world.last = line
+                    return DROP
+                if answer is None:
+                    answer = world.decide(line, line.matches[place], packet)
+                node = node.answers[answer] or self._beyond(node, answer)
+            elif node.target is not None:
                 line = node.target
                 world.line, world.place = line, -1
+                world.table, world.hook = node.table, node.hook
                 verdict: str | None = line.target.act(packet, world)
-                if verdict is not None:
+                if verdict is not None and (verdict != ACCEPT or node.starts[1] is None):
                     world.last = line
                     return verdict
-                node = self._after(node, packet)
-                length = packet.length
-                continue
-            if node.question is None:
-                break
-            line, place, matches = node.question
-            world.line, world.place = line, place
-            try:
-                answer = matches(packet, world)
-            except HotDrop as drop:
-                if isinstance(drop, CountedDrop):
-                    line.packets += 1
-                    line.bytes += length
-                world.last = line
-                return DROP
-            if answer is None:
-                answer = world.decide(line, line.matches[place], packet)
-            following = node.answers[answer]
-            if following is None:
-                following = node.answers[answer] = _Node(node.starts[answer])
-            node = following
-        last = world.last = node.last
-        if node.verdict is not None:
-            return node.verdict
-        assert last is not None
-        world.line, world.place = last, -1
-        return last.target.act(packet, world) or ACCEPT
+                passed = verdict is not None
+                if node.following is None:
+                    node = node.answers[passed] or self._beyond(node, passed)
+                else:
+                    node = self._after(node, passed, packet)
+            else:
+                world.last = node.last
+                return node.verdict
 
-    def _after(self, node: _Node, packet: Packet) -> _Node:
-        """The node that follows a target which may have changed the packet."""
-        facts = None if self._facts is None else self._facts(packet)
-        found = node.following.get(facts)
+    def _begin(self, stage: int) -> _Place:
+        """Where the walk of a stage begins."""
+        chain = self._stages[stage].chain
+        return _Place(stage, chain, self._known[chain])
+
+    @staticmethod
+    def _beyond(node: _Node, answer: bool) -> _Node:
+        """The node that follows an answer, made."""
+        start = node.starts[answer]
+        assert start is not None
+        found = node.answers[answer] = _Node(start)
+        return found
+
+    def _after(self, node: _Node, passed: bool, packet: Packet) -> _Node:
+        """The node that follows a target which may have changed the facts of the packet."""
+        following, start = node.following, node.starts[passed]
+        assert following is not None
+        assert start is not None
+        key = passed, None if self._facts is None else self._facts(packet)
+        found = following.get(key)
         if found is None:
-            if len(node.following) >= REMEMBERED:
-                node.following.clear()
-            found = node.following[facts] = _Node(node.starts[0])
+            if len(following) >= REMEMBERED:
+                following.clear()
+            found = following[key] = _Node(start)
         return found
 
     def _explore(self, node: _Node, place: _Place, packet: Packet, world: Surroundings) -> None:
         """Walk on from a place as the first packet with these facts does, and write it down."""
-        chain, asked, number, check, caller = place
+        stage, chain, asked, number, check, caller = place
+        table, hook, top = self._stages[stage]
+        world.table, world.hook = table, hook
         node.start = None
         while True:
+            decided: Line | None = None
             if number == len(asked):
                 end = chain.end
                 self._count(node, end, packet)
                 if caller is not None:
-                    chain, asked, number, check, caller = caller
+                    _, chain, asked, number, check, caller = caller
                     continue
-                if chain is not self._chain:
+                if chain is not top:
                     # A goto from the built-in chain: what would come back goes to the policy.
-                    end = self._chain.end
+                    end = top.end
                     self._count(node, end, packet)
-                node.last, node.verdict = end, end.verdict
-                return
-            line, test, checks = asked[number]
-            met = check > 0 or test is None or test(packet)
-            while met and check < len(checks):
-                matches, at, _ = checks[check]
-                check += 1
-                known = _known(line.matches[at], packet, world)
-                if known is None:
-                    node.question = line, at, matches
+                decided = end
+            else:
+                line, test, checks = asked[number]
+                met = check > 0 or test is None or test(packet)
+                while met and check < len(checks):
+                    matches, at, _ = checks[check]
+                    check += 1
+                    known = _known(line.matches[at], packet, world)
+                    if known is None:
+                        node.question = line, at, matches
+                        node.table, node.hook = table, hook
+                        node.starts = (
+                            _Place(stage, chain, asked, number + 1, 0, caller),
+                            _Place(stage, chain, asked, number, check, caller),
+                        )
+                        return
+                    met = known
+                number, check = number + 1, 0
+                if not met:
+                    continue
+                self._count(node, line, packet)
+                if line.jump is not None:
+                    if not line.goto:
+                        caller = _Place(stage, chain, asked, number, 0, caller)
+                    chain, asked, number = line.jump, self._known[line.jump], 0
+                elif line.verdict == RETURN:
+                    # Without a caller, a goto's chain among them, what is left is the policy.
+                    _, chain, asked, number, check, caller = caller or _Place(stage, top, ())
+                elif line.verdict is not None:
+                    decided = line
+                elif line.target is not None and line.target.effect == "steady":
+                    node.acts.append((line, line.target.act, table, hook))
+                    world.line, world.place = line, -1
+                    line.target.act(packet, world)
+                elif line.target is not None:
+                    node.target = line
+                    node.table, node.hook = table, hook
+                    changes = line.target.changes
+                    if changes is None or not self._asked.isdisjoint(changes):
+                        node.following = {}
                     node.starts = (
-                        _Place(chain, asked, number + 1, 0, caller),
-                        _Place(chain, asked, number, check, caller),
+                        _Place(stage, chain, asked, number, 0, caller),
+                        self._begin(stage + 1) if stage + 1 < len(self._stages) else None,
                     )
                     return
-                met = known
-            number, check = number + 1, 0
-            if not met:
-                continue
-            self._count(node, line, packet)
-            if line.jump is not None:
-                if not line.goto:
-                    caller = _Place(chain, asked, number, 0, caller)
-                chain, asked, number = line.jump, self._known[line.jump], 0
-            elif line.verdict == RETURN:
-                # Without a caller, a goto's chain among them, what is left is the policy.
-                chain, asked, number, check, caller = caller or _Place(self._chain, ())
-            elif line.verdict is not None:
-                node.last, node.verdict = line, line.verdict
-                return
-            elif line.target is not None:
-                if line.target.effect == "final":
-                    node.last = line
+            if decided is not None:
+                verdict = decided.verdict or ACCEPT
+                if verdict != ACCEPT or stage + 1 == len(self._stages):
+                    node.last, node.verdict = decided, verdict
                     return
-                if line.target.effect == "any":
-                    node.target = line
-                    node.starts = (_Place(chain, asked, number, 0, caller),)
-                    return
-                node.acts.append((line, line.target.act))
-                world.line, world.place = line, -1
-                line.target.act(packet, world)
+                stage, chain, asked, number, check, caller = self._begin(stage + 1)
+                table, hook, top = self._stages[stage]
+                world.table, world.hook = table, hook
 
     @staticmethod
     def _count(node: _Node, line: Line, packet: Packet) -> None:
@@ -270,11 +369,11 @@ def _known(match: Any, packet: Packet, world: Surroundings) -> bool | None:
     return found
 
 
-def course_of(chain: Walkable, known: Mapping[Walkable, tuple[Any, ...]]) -> Course | None:
-    """The course of packets with one key through a built-in chain; None where it cannot be written down."""
+def course_of(leg: Leg, known: Mapping[Walkable, tuple[Any, ...]]) -> Course | None:
+    """The course of packets with one key on a leg; None where it cannot be written down."""
     facts: set[str] = set()
-    seen = {chain}
-    waiting = [chain]
+    waiting = [stage.chain for stage in leg.stages]
+    seen = set(waiting)
     while waiting:
         for line, _, checks in known[waiting.pop()]:
             for _, at, _ in checks:
@@ -286,4 +385,4 @@ def course_of(chain: Walkable, known: Mapping[Walkable, tuple[Any, ...]]) -> Cou
                 waiting.append(line.jump)
     if "mark" in facts or "connmark" in facts:
         facts |= {"mark", "connmark"}  # targets copy one to the other
-    return Course(chain, known, facts)
+    return Course(leg.stages, known, facts)

@@ -27,8 +27,6 @@ Ranges = tuple[tuple[int, int], ...]  # of ports, both ends in them
 # What is asked of a packet: in and out interface, source, destination, protocol, ports.
 Key = tuple[str, str, int, int, int, int, int]
 
-# Protocols with ports, and the bytes their matches want to see.
-_LEAST = {TCP: 20, UDP: 8, UDPLITE: 8, SCTP: 12, DCCP: 12}
 _WITH_PORTS = {"tcp": TCP, "udp": UDP, "udplite": UDPLITE, "sctp": SCTP, "dccp": DCCP}
 _MEMO_LIMIT = 1 << 16  # values of one field whose rules are remembered
 
@@ -56,18 +54,6 @@ def key_of(packet: Packet) -> Key:
         packet.sport,
         packet.dport,
     )
-
-
-def is_plain(packet: Packet) -> bool:
-    """Does a rule that asks for ports simply fail on the packet, or does it look at them?
-
-    Not plain are fragments and cut headers of protocols with ports: there some
-    matches drop the packet, which a walk over candidates would not see.
-    """
-    least = _LEAST.get(packet.proto)
-    if least is None:
-        return not packet.fragment_offset
-    return packet.sport >= 0 and packet.length - packet.l4 >= least
 
 
 def demands(conditions: Conditions, matches: Iterable[Any]) -> Demands:
@@ -202,7 +188,7 @@ class Index:
             self._fields.append((at, _Field(everything & ~asking, inverted, build(column))))
 
     def candidates(self, key: Key) -> tuple[int, ...]:
-        """The numbers of the rules that may match a packet, in order.  Only for packets that are plain."""
+        """The numbers of the rules that may match a packet, in order.  Only for packets that are whole."""
         bits = self._everything
         for at, field in self._fields:
             bits &= field.rules(key[at])

@@ -18,7 +18,8 @@ from iptkit.conntrack.settings import Settings
 from iptkit.conntrack.tcp import set_closing
 from iptkit.conntrack.tracker import Tracker
 from iptkit.evaluator import answers
-from iptkit.evaluator.chains import CompiledTable, Line, Walkable, compile_ruleset, load_uses, walk
+from iptkit.evaluator.chains import CompiledTable, Line, compile_ruleset, load_uses, walk_leg
+from iptkit.evaluator.courses import Leg, Stage
 from iptkit.evaluator.ip6options import Problem, check_hop_by_hop
 from iptkit.evaluator.ipoptions import Options, Refused
 from iptkit.evaluator.routing import Routing, scope6
@@ -26,10 +27,21 @@ from iptkit.evaluator.stack import answer as stack_answer
 from iptkit.evaluator.sysctls import Sysctls
 from iptkit.evaluator.topology import LOOPBACK, Route, two_networks
 from iptkit.evaluator.world import Doubt, Surroundings
-from iptkit.extensions.spec import HOOKS
-from iptkit.extensions.world import ACCEPT, DROP, QUEUE, STOLEN, Owner
+from iptkit.extensions.world import (
+    ACCEPT,
+    CONFIRMED,
+    DROP,
+    DST_NAT,
+    QUEUE,
+    SEQ_ADJUST,
+    SRC_NAT,
+    STOLEN,
+    Owner,
+)
 from iptkit.values.checksum import checksum, ones_sum
 from iptkit.values.packet import (
+    CT_ESTABLISHED,
+    CT_ESTABLISHED_REPLY,
     CT_RELATED,
     CT_RELATED_REPLY,
     CT_UNTRACKED,
@@ -61,6 +73,25 @@ UNREACHABLE = {
     "blackhole": (errno.EINVAL, -1, -1),
     "none": (errno.ENETUNREACH, 0, 0),
 }
+ESTABLISHED = (CT_ESTABLISHED, CT_ESTABLISHED_REPLY)
+NATTED = SRC_NAT | DST_NAT
+# What a packet walks in one go: tables and hooks, in the order of their priorities.  Between two
+# legs stand connection tracking, NAT, routing.
+LEGS = {
+    "raw PREROUTING": (("raw", "PREROUTING"),),
+    "PREROUTING": (("mangle", "PREROUTING"),),
+    "nat PREROUTING": (("nat", "PREROUTING"),),
+    "INPUT": (("mangle", "INPUT"), ("filter", "INPUT"), ("security", "INPUT")),
+    "nat INPUT": (("nat", "INPUT"),),
+    "FORWARD": (("mangle", "FORWARD"), ("filter", "FORWARD"), ("security", "FORWARD")),
+    "raw OUTPUT": (("raw", "OUTPUT"),),
+    "mangle OUTPUT": (("mangle", "OUTPUT"),),
+    "nat OUTPUT": (("nat", "OUTPUT"),),
+    "OUTPUT": (("filter", "OUTPUT"), ("security", "OUTPUT")),
+    "POSTROUTING": (("mangle", "POSTROUTING"),),
+    "nat POSTROUTING": (("nat", "POSTROUTING"),),
+}
+LEGS["FORWARD to POSTROUTING"] = LEGS["FORWARD"] + LEGS["POSTROUTING"]
 
 
 class Tracked(NamedTuple):
@@ -143,12 +174,20 @@ class Machine(Surroundings):
 
     def load(self, ruleset: Ruleset) -> None:
         """Take these rules, as iptables-restore does: what named lists keep stays."""
+        self.uncounted.settle()
         self.flows.clear()
         self.tables = compile_ruleset(ruleset, all_tables=self.all_tables, indexed=self.indexed)
-        self._chains = {
-            hook: {name: table.hooks[hook] for name, table in self.tables.items() if hook in table.hooks}
-            for hook in HOOKS
+        self._legs = {
+            name: Leg(
+                [
+                    Stage(table, hook, self.tables[table].hooks[hook])
+                    for table, hook in parts
+                    if table in self.tables and hook in self.tables[table].hooks
+                ]
+            )
+            for name, parts in LEGS.items()
         }
+        self.translating = "nat" in self.tables
         self._lines = {line.key: line for table in self.tables.values() for line in table.lines()}
         load_uses(self.tables.values(), self)
 
@@ -229,17 +268,16 @@ class Machine(Surroundings):
 
     # -- hooks
 
-    def _table(self, name: str, hook: str, packet: Packet) -> bool:
-        """Walk a table's chain; False where the packet ends there."""
-        chain = self._chains[hook].get(name)
-        if chain is None:
+    def _walk(self, name: str, packet: Packet) -> bool:
+        """Walk the chains of a leg; False where the packet ends there."""
+        leg = self._legs[name]
+        if leg.idle is not None and not (self.tracing or packet.traced):
+            # Nothing to walk: what counts are the policies.
+            for end in leg.idle:
+                end.packets += 1
+                end.bytes += packet.length
             return True
-        if not chain.lines and chain.end.verdict == ACCEPT and not (self.tracing or packet.traced):
-            # Nothing to walk: what counts is the policy.
-            chain.end.packets += 1
-            chain.end.bytes += packet.length
-            return True
-        verdict = self._walk(chain, name, hook, packet)
+        verdict = walk_leg(leg, packet, self)
         if verdict == ACCEPT:
             return True
         # A packet that nobody takes from a queue is lost without a word to its sender.
@@ -248,20 +286,15 @@ class Machine(Surroundings):
             self._drop(packet, "nobody reads the queue" if verdict == QUEUE else "", self.last)
         return False
 
-    def _walk(self, chain: Walkable, name: str, hook: str, packet: Packet) -> str:
-        outer = self.hook, self.table
-        self.hook, self.table = hook, name
-        verdict = walk(chain, packet, self)
-        self.hook, self.table = outer
-        return verdict
-
     def _walk_nat(self, packet: Packet) -> str:
-        chain = self._chains[self._nat_hook].get("nat")
-        return ACCEPT if chain is None else self._walk(chain, "nat", self._nat_hook, packet)
+        return walk_leg(self._legs[f"nat {self._nat_hook}"], packet, self)
 
     def _nat(self, kind: str, hook: str, packet: Packet) -> bool:
-        if "nat" not in self.tables or packet.connection is None:
+        entry = packet.connection
+        if entry is None or not self.translating:
             return True
+        if packet.ctinfo in ESTABLISHED and not (entry.status & NATTED or entry.masquerade):
+            return True  # what most packets are
         self._nat_hook = hook
         self.last = None
         verdict = self.translator.inet(packet, kind, hook, self.now, self._walk_nat)
@@ -289,7 +322,7 @@ class Machine(Surroundings):
     def _confirm(self, packet: Packet) -> bool:
         """Helpers read, then the connection enters the table."""
         entry = packet.connection
-        if entry is None:
+        if entry is None or (entry.status & (CONFIRMED | SEQ_ADJUST) == CONFIRMED and not entry.helper):
             return True
         if self.translator.help(packet, self.now) != ACCEPT:
             self._drop(packet, "helper")
@@ -312,9 +345,9 @@ class Machine(Surroundings):
             packet = whole
         hook = "PREROUTING"
         if not (
-            self._table("raw", hook, packet)
+            self._walk("raw PREROUTING", packet)
             and self._track(hook, packet)
-            and self._table("mangle", hook, packet)
+            and self._walk("PREROUTING", packet)
             and self._nat("DNAT", hook, packet)
         ):
             return None
@@ -327,14 +360,7 @@ class Machine(Surroundings):
         return self._route_in6(packet)
 
     def _input(self, packet: Packet) -> None:
-        hook = "INPUT"
-        if not (
-            self._table("mangle", hook, packet)
-            and self._table("filter", hook, packet)
-            and self._table("security", hook, packet)
-            and self._nat("SNAT", hook, packet)
-            and self._confirm(packet)
-        ):
+        if not (self._walk("INPUT", packet) and self._nat("SNAT", "INPUT", packet) and self._confirm(packet)):
             return
         if self.noting:
             self.local.append(Seen(packet.copy(), packet.in_interface))
@@ -342,24 +368,26 @@ class Machine(Surroundings):
             stack_answer(self, packet)
 
     def _forward(self, packet: Packet) -> None:
-        hook = "FORWARD"
-        if (
-            self._table("mangle", hook, packet)
-            and self._table("filter", hook, packet)
-            and self._table("security", hook, packet)
-        ):
-            if packet.ip_options is not None:
-                out = self.routing.source_for(packet.route, packet.dst)
-                packet.ip_options.forward(packet, out or 0)
+        if packet.ip_options is None:
+            if self._walk("FORWARD to POSTROUTING", packet):
+                self._leave(packet)
+        elif self._walk("FORWARD", packet):
+            out = self.routing.source_for(packet.route, packet.dst)
+            packet.ip_options.forward(packet, out or 0)
             self._postrouting(packet)
 
     def _postrouting(self, packet: Packet, *, back: bool = False, gone: bool = False) -> int:
-        """Gives the errno of a local sender, 0 for none.
+        """Gives the errno of a local sender, 0 for none; see _leave."""
+        if not self._walk("POSTROUTING", packet):
+            return self._error
+        return self._leave(packet, back=back, gone=gone)
+
+    def _leave(self, packet: Packet, *, back: bool = False, gone: bool = False) -> int:
+        """The end of POSTROUTING; gives the errno of a local sender, 0 for none.
 
         `back`: the packet is to come back at once; `gone`: it does not leave the machine at all.
         """
-        hook = "POSTROUTING"
-        if not (self._table("mangle", hook, packet) and self._nat("SNAT", hook, packet)):
+        if not self._nat("SNAT", "POSTROUTING", packet):
             return self._error
         if self.noting:
             self.egress.append(Seen(packet.copy(), packet.out_interface))
@@ -381,10 +409,10 @@ class Machine(Surroundings):
                 self._drop(packet, HELD)
                 return 0
             packet = whole
-        if not (self._table("raw", hook, packet) and self._track(hook, packet)):
+        if not (self._walk("raw OUTPUT", packet) and self._track(hook, packet)):
             return self._error
         before = packet.src, packet.dst, packet.mark, packet.tos
-        if not self._table("mangle", hook, packet):
+        if not self._walk("mangle OUTPUT", packet):
             return self._error
         if before != (packet.src, packet.dst, packet.mark, packet.tos) and (code := self._reroute(packet)):
             return code
@@ -393,7 +421,7 @@ class Machine(Surroundings):
             return self._error
         if to != packet.dst and (code := self._reroute(packet)):
             return code
-        if not (self._table("filter", hook, packet) and self._table("security", hook, packet)):
+        if not self._walk("OUTPUT", packet):
             return self._error
         packet.out_interface = device_of(packet.route)
         kind = packet.route.kind
@@ -951,14 +979,17 @@ class Machine(Surroundings):
 
     def lines(self) -> Iterable[Line]:
         """All rules, policies and implicit returns."""
+        self.uncounted.settle()
         return self._lines.values()
 
     def line_at(self, key: str) -> Line:
         """The rule, policy or end with this key."""
+        self.uncounted.settle()
         return self._lines[key]
 
     def snapshot_counters(self) -> dict[str, tuple[int, int]]:
         """Packets and bytes of every rule, policy and implicit return, by key."""
+        self.uncounted.settle()
         return {key: (line.packets, line.bytes) for key, line in self._lines.items()}
 
 

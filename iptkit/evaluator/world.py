@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from iptkit.conntrack.tracker import tuple_at
+from iptkit.evaluator.courses import Uncounted
 from iptkit.evaluator.routing import scope6
 from iptkit.evaluator.topology import LOOPBACK
 from iptkit.extensions.world import ACCEPT, Unknown
@@ -86,6 +87,7 @@ class Surroundings:
     answers     for the doubts to come, the answers to take
     sets        ipsets by name
     flows       which rules may match packets of a flow, as iptkit.evaluator.chains remembers
+    uncounted   what the lines' counters are to be told yet
     sockets     are the local sockets known (there are none), or is nothing known about them?
     """
 
@@ -113,6 +115,7 @@ class Surroundings:
         self.sockets = False
         self._named: dict[tuple[str, str], Any] = {}
         self.flows: dict[Any, Any] = {}
+        self.uncounted = Uncounted()
 
     # -- what is not known
 

@@ -377,6 +377,8 @@ class Target(Extension):
     # "final": it always gives a verdict; "steady": it goes on to the next rule, and of what rules ask
     # changes at most marks, TOS and TTL; "traces": from here on each rule is told; else "any".
     effect: ClassVar[str] = "any"
+    # Which facts that matches declare (Match.facts) it may change; None: any of them.
+    changes: ClassVar[tuple[str, ...] | None] = None
     # Does it give a packet other addresses or ports, and let it go on in the same table?
     readdresses: ClassVar[bool] = False
 

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from iptkit.values.context import Family
 
 ICMP, IGMP, TCP, UDP, DCCP, GRE, ESP, AH, ICMPV6, SCTP, UDPLITE = 1, 2, 6, 17, 33, 47, 50, 51, 58, 132, 136
-PORTS = frozenset((TCP, UDP, DCCP, SCTP, UDPLITE))  # protocols whose header begins with two ports
+# Protocols whose header begins with two ports, and its least length in bytes.
+PORTS = {TCP: 20, UDP: 8, UDPLITE: 8, SCTP: 12, DCCP: 12}
 HOP_BY_HOP, ROUTING, FRAGMENT, NO_NEXT, DESTINATION, MOBILITY = 0, 43, 44, 59, 60, 135
 # Headers that ipv6_ext_hdr() takes for extensions; ESP ends the walk (net/ipv6/exthdrs_core.c).
 EXTENSIONS6 = frozenset((HOP_BY_HOP, ROUTING, FRAGMENT, AH, NO_NEXT, DESTINATION))
@@ -57,6 +58,8 @@ class Packet:
     fragment_offset      in bytes; 0 also for what is no fragment
     sport, dport         -1 where there are none: other protocols, later fragments, too short
     headers              IPv6 extension headers
+    whole                is no fragment but a first one, and not cut within the header of a protocol with
+                         ports: rules that ask for ports look at them, and no match drops it for want of them
 
     mark, priority, secmark      skb->mark and the like
     in_interface, out_interface  names; "" for none
@@ -109,6 +112,7 @@ class Packet:
         "tos",
         "traced",
         "ttl",
+        "whole",
     )
     data: bytearray
     family: Family
@@ -204,8 +208,13 @@ class Packet:
 
     def _read_ports(self) -> None:
         self.sport = self.dport = -1
-        if self.proto in PORTS and not self.fragment_offset and len(self.data) >= self.l4 + 4:
-            self.sport, self.dport = _PORTS.unpack_from(self.data, self.l4)
+        self.whole = not self.fragment_offset
+        least = PORTS.get(self.proto)
+        if least is not None:
+            there = self.length - self.l4
+            if there >= 4 and self.whole:
+                self.sport, self.dport = _PORTS.unpack_from(self.data, self.l4)
+            self.whole = self.whole and there >= least
 
     # -- questions
 
