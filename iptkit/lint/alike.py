@@ -141,10 +141,12 @@ class Alike:
             if segment.cls.kind == "target" and segment.cls.name not in HARMLESS
         }
         harmful.update(name for name in section.bare_targets if name not in HARMLESS)
-        out = {each.chain.name for each in section.with_target(*harmful)}
+        out: set[str] = set()
         for bound, part in section.parts.items():
-            if bound.opaque:
-                out.update(chain.name for chain in part.chains)
+            if bound.opaque or (bound.target is not None and bound.target.segment.cls.name in harmful):
+                out |= part.chain_names()
+        for name in harmful:
+            out.update([each.chain.name for each in section.bare_targets.get(name, ())])
         pending = list(out)
         while pending:
             for caller, _ in section.calls.by_callee.get(pending.pop(), ()):

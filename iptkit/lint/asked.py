@@ -14,14 +14,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from iptkit.extensions.core import INTERFACE, NETWORKS
 from iptkit.lint.conditions import ALL_STATES, CHANGING, STATE_FLAGS
-from iptkit.lint.intervals import EMPTY, difference, intersection, meet, one, union
+from iptkit.lint.intervals import EMPTY, EVERYTHING, difference, intersection, meet, one, union
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from iptkit.extensions.core import Network
     from iptkit.extensions.spec import Extension, Option
     from iptkit.lint.intervals import Box, Dimension, Region, Span
+    from iptkit.ruleset.bound import Bound, Placed, Ref
     from iptkit.ruleset.model import Rule
     from iptkit.values.context import Family
 
@@ -114,55 +117,92 @@ class Asked:
         self.domain = domain(family)
         self._bits = 32 if family == 4 else 128
         self._known: dict[Extension, Region] = {}
+        self._uses: dict[Bound, list[Placed]] = {}  # of a part of shapes those that ask something
+        self._of_words: dict[tuple[Any, ...], Region] = {}
+        self._ports: dict[tuple[Any, ...], list[tuple[bool, Span]]] = {}
         self._masks = {name: _atoms(found) for name, found in (masks or {}).items()}
 
     def region(self, rule: Rule) -> Region:
         """The packets that may meet a rule's conditions; [] when none can."""
-        region: Region = [{}]
-        for part in self.parts(rule):
-            if part != [{}]:
-                region = meet(region, part)
-                if not region:
-                    break
-        return region
+        box = self._core(rule)
+        if box is None:
+            return []
+        bound = rule.bound
+        if bound.opaque:
+            asked = self._by_meaning(rule)
+        elif bound.part.matches:
+            asked = self._by_words(rule)
+        else:
+            return [box]
+        return meet([box], asked) if box else asked
 
-    def parts(self, rule: Rule) -> Iterator[Region]:
-        """What the rule's own conditions ask, and what each of its matches does."""
-        core = self._core(rule)
-        yield [core] if core is not None else []
-        for use in rule.matches if rule.bound.matches or rule.bound.opaque else ():
-            if use.name == "comment" or is_changing(use):
-                continue
-            known = self._known.get(use)
-            if known is None:
-                known = self._known[use] = self._use(use)
-            yield known
+    def _by_words(self, rule: Rule) -> Region:
+        """What a rule's matches ask.  The same words of the same shape ask the same."""
+        part = rule.bound.part
+        uses = self._uses.get(part)
+        if uses is None:
+            uses = self._uses[part] = [
+                placed
+                for placed in part.matches
+                if placed.segment.cls.name != "comment" and placed.segment.cls.name not in CHANGING
+            ]
+        line = rule.line.values
+        words = (part, *[placed.key(line) for placed in uses])
+        found = self._of_words.get(words)
+        if found is None:
+            found = EVERYTHING
+            for placed in uses:
+                use = placed.segment.use(placed.key(rule.values), rule.context)
+                if not is_changing(use):
+                    found = self._meet(found, use)
+            self._of_words[words] = found
+        return found
+
+    def _by_meaning(self, rule: Rule) -> Region:
+        """The same, where one of them is a match that iptkit does not know."""
+        found = EVERYTHING
+        for use in rule.matches:
+            if use.name != "comment" and not is_changing(use):
+                found = self._meet(found, use)
+        return found
+
+    def _meet(self, region: Region, use: Extension) -> Region:
+        known = self._known.get(use)
+        if known is None:
+            known = self._known[use] = self._use(use)
+        return region if known == EVERYTHING else meet(region, known)
 
     def _core(self, rule: Rule) -> Box | None:
         """The conditions that belong to no match."""
-        given = rule.conditions
+        bound = rule.bound
         box: Box = {}
-        for dimension, net, inverted in (
-            (SRC, given.source, given.source_inverted),
-            (DST, given.destination, given.destination_inverted),
-        ):
-            if net is not None and (net[1] or inverted):
-                span = network(*net, self._bits)
-                if span is None:
-                    box[(dimension, net)] = one(int(not inverted))
-                else:
-                    self._narrow(box, dimension, span, inverted)
-        for dimension, name, inverted in (
-            (IN, given.in_interface, given.in_inverted),
-            (OUT, given.out_interface, given.out_inverted),
-        ):
-            if name and (name != "+" or inverted):
-                self._narrow(box, dimension, interface(name), inverted)
-        if given.protocol:
-            self._narrow(box, PROTO, one(given.protocol), given.protocol_inverted)
-        if given.fragment:
-            box[FRAGMENT] = one(int(not given.fragment_inverted))
+        if bound.lists:
+            sources = _networks(rule, bound.source)
+            destinations = _networks(rule, bound.destination)
+            at_source, at_destination = divmod(rule.pick, len(destinations))
+            self._address(box, SRC, sources[at_source], bound.source_inverted)
+            self._address(box, DST, destinations[at_destination], bound.destination_inverted)
+        if bound.hooked:
+            for dimension, ref, inverted in (
+                (IN, bound.in_interface, bound.in_inverted),
+                (OUT, bound.out_interface, bound.out_inverted),
+            ):
+                name = "" if ref is None else rule.value(ref, INTERFACE)
+                if name and (name != "+" or inverted):
+                    self._narrow(box, dimension, interface(name), inverted)
+        if bound.protocol:
+            self._narrow(box, PROTO, one(bound.protocol), bound.protocol_inverted)
+        if bound.fragment:
+            box[FRAGMENT] = one(int(not bound.fragment_inverted))
         return None if EMPTY in box.values() else box
+
+    def _address(self, box: Box, dimension: Dimension, net: Network | None, inverted: bool) -> None:
+        if net is not None and (net[1] or inverted):
+            span = network(*net, self._bits)
+            if span is None:
+                box[(dimension, net)] = one(int(not inverted))
+            else:
+                self._narrow(box, dimension, span, inverted)
 
     def _narrow(self, box: Box, dimension: Dimension, span: Span, inverted: bool) -> None:
         box[dimension] = difference(self.domain(dimension), span) if inverted else span
@@ -170,12 +210,16 @@ class Asked:
     def named_ports(self, rule: Rule, flags: tuple[str, ...]) -> list[tuple[bool, Span]]:
         """The ports that a rule names with some options, each with whether it is negated."""
         out: list[tuple[bool, Span]] = []
-        for use in rule.matches:
-            for option, value in zip(use.options, use.values, strict=True) if use.kind == "match" else ():
-                if option.flag in flags and value is not None:
-                    items = value if use.name == "multiport" else (value,)
-                    if _are_numbers(items):
-                        out.append((bool(use.inverted >> option.index & 1), union(map(_range, items))))
+        for placed in rule.bound.part.matches:
+            segment = placed.segment
+            if not any(option.flag in flags for option, _, _, _ in segment.fields):
+                continue
+            key = segment, flags, placed.key(rule.line.values)
+            found = self._ports.get(key)
+            if found is None:
+                use = segment.use(placed.key(rule.values), rule.context)
+                found = self._ports[key] = list(_ports_of(use, flags))
+            out += found
         return out
 
     # -- matches
@@ -297,6 +341,24 @@ def is_changing(use: Extension) -> bool:
     if use.name == "connlabel":
         return any(o.flag == "--set" and v for o, v in zip(use.options, use.values, strict=True))
     return False
+
+
+def _networks(rule: Rule, ref: Ref | None) -> tuple[Network | None, ...]:
+    """The values of -s or -d, read without the other words of the rule."""
+    if ref is None:
+        return (None,)
+    if isinstance(ref, int):
+        found: tuple[Network, ...] = rule.bound.memos[ref][rule.line.values[ref]]
+        return found
+    return rule.value(ref, NETWORKS) or (None,)
+
+
+def _ports_of(use: Extension, flags: tuple[str, ...]) -> Iterator[tuple[bool, Span]]:
+    for option, value in zip(use.options, use.values, strict=True):
+        if option.flag in flags and value is not None:
+            items = value if use.name == "multiport" else (value,)
+            if _are_numbers(items):
+                yield bool(use.inverted >> option.index & 1), union(map(_range, items))
 
 
 def _atoms(masks: Iterable[int]) -> list[int]:

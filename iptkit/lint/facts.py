@@ -47,6 +47,9 @@ if TYPE_CHECKING:
     Words = str | tuple[str, ...]
 
 
+_NO_WORDS: frozenset[Words] = frozenset([()])
+
+
 class PartFacts:
     """The rules of one section whose shapes have a part in common, each rule with its chain.
 
@@ -55,12 +58,39 @@ class PartFacts:
     rules are; its words count from `offset` of the rule's own Bound.
     """
 
-    __slots__ = ("bound", "chains", "rules")
+    __slots__ = ("_distinct", "_values", "bound", "chains", "rules")
 
     def __init__(self, bound: Bound) -> None:
         self.bound = bound
         self.rules: list[Rule] = []
         self.chains: list[Chain] = []
+        self._values: list[list[str]] | None = None
+        self._distinct: dict[Any, frozenset[Words]] = {}
+
+    @property
+    def values(self) -> list[list[str]]:
+        """For each rule the words of its line that its shape does not tell."""
+        found = self._values
+        if found is None:
+            found = self._values = [rule.line.values for rule in self.rules]
+        return found
+
+    def words(self, placed: Placed) -> list[Words]:
+        """For each rule its words for a use of an extension."""
+        return list(map(placed.key, self.values))
+
+    def distinct(self, placed: Placed) -> frozenset[Words]:
+        """All words that any of the rules has for it."""
+        if not placed.holes:
+            return _NO_WORDS
+        found = self._distinct.get(placed.holes)
+        if found is None:
+            found = self._distinct[placed.holes] = frozenset(map(placed.key, self.values))
+        return found
+
+    def chain_names(self) -> set[str]:
+        """The chains they stand in."""
+        return {chain.name for chain in set(self.chains)}
 
     def lines(self) -> Iterator[tuple[RuleLine, int]]:
         """The lines, each once, with the offset: a list of addresses makes several rules of a line."""
@@ -116,7 +146,8 @@ class SectionFacts:
         self.name = section.table.name
         self.chains: dict[str, Chain] = section.table.chains
         self.chain_lines: dict[str, ChainLine | RuleLine] = section.chain_lines
-        self._jumps: dict[tuple[str, bool], Jump] = {}
+        self._jumped: dict[str, Any] = {}  # a word after -j -> the target
+        self._went: dict[str, Any] = {}  # and after -g
         self.quotes_jumps = False  # is a name after -j in quotes?  (Known when `jumps` is.)
 
     # -- its rules, by what they have in common
@@ -172,28 +203,22 @@ class SectionFacts:
                 out.setdefault(bound.target.segment, []).append(Site(bound.target, part))
         return out
 
-    def uses(self, segment: Segment) -> Iterator[tuple[Placed, PartFacts, Rule, Chain, Words]]:
-        """Every rule that uses an extension in this way, with its words for it."""
-        for placed, part in self.sites[segment]:
-            take = placed.key
-            for rule, chain in zip(part.rules, part.chains, strict=True):
-                yield placed, part, rule, chain, take(rule.line.values)
-
     @functools.cached_property
     def stated(self) -> list[tuple[Rule, Chain, int, bool]]:
         """The rules that ask for connection states: these as bits, and whether they are negated."""
         out = []
-        for segment in self.sites:
+        for segment, sites in self.sites.items():
             if segment.cls.name not in STATE_MATCHES:
                 continue
             known: dict[Words, tuple[int, bool] | None] = {}
-            for placed, part, rule, chain, words in self.uses(segment):
-                try:
+            for placed, part in sites:
+                for words in part.distinct(placed):
+                    if words not in known:
+                        known[words] = states_in(self.facts.use(placed, part, words))
+                for rule, chain, words in zip(part.rules, part.chains, part.words(placed), strict=True):
                     states = known[words]
-                except KeyError:
-                    states = known[words] = states_in(self.facts.use(placed, part, words))
-                if states is not None:
-                    out.append((rule, chain, *states))
+                    if states is not None:
+                        out.append((rule, chain, *states))
         return out
 
     @functools.cached_property
@@ -243,6 +268,16 @@ class SectionFacts:
         """The rules with a target that has no options, and those with QUEUE, by its name."""
         return self.jumps[1]
 
+    def parts_with(self, *flags: str) -> list[PartFacts]:
+        """The parts of shapes in which a match has one of these options."""
+        found: dict[Bound, PartFacts] = {}
+        for segment, sites in self.sites.items():
+            if segment.cls.kind == "match" and any(
+                option.flag in flags for option, _, _, _ in segment.fields
+            ):
+                found.update([(part.bound, part) for _, part in sites])
+        return list(found.values())
+
     def with_target(self, *names: str) -> Iterator[TargetAt]:
         """The rules with one of these targets (verdicts and jumps are none, QUEUE is)."""
         for segment, sites in self.sites.items():
@@ -282,19 +317,16 @@ class SectionFacts:
                 return None
             target = bound.part.target
             return rule.target if target is None else target.segment.cls
-        if not isinstance(jump, int) or rule.renamed is not None:
+        if jump.__class__ is not int or rule.renamed is not None:
             return rule.target
         raw = rule.line.values[jump]
-        if raw in self.chains:
-            key = raw, bound.goto
-            found = self._jumps.get(key)
-            if found is None:
-                found = self._jumps[key] = Jump(*key)
-            return found
-        if raw[:1] != '"':
-            return bound.memos[jump][raw]
-        name = unquote(raw)
-        return Jump(name, bound.goto) if name in self.chains else bound.memos[jump][raw]
+        known = self._went if bound.goto else self._jumped
+        found = known.get(raw)
+        if found is None:
+            name = unquote(raw) if raw[:1] == '"' else raw
+            found = Jump(name, bound.goto) if name in self.chains else bound.memos[jump][raw]
+            known[raw] = found
+        return found
 
     # -- what follows from them
 
@@ -333,12 +365,9 @@ class SectionFacts:
     def dead(self) -> set[int]:
         """Numbers of the lines whose rules no packet comes to and matches."""
         out = {each.rule.line.number for each in self.judged if each.dead}
-        out.update(rule.line.number for rule in self._behind_closed())
-        return out
-
-    def _behind_closed(self) -> Iterator[Rule]:
         for name, at in self.reach.closed.items():
-            yield from self.chains[name].rules[at + 1 :]
+            out.update([rule.line.number for rule in self.chains[name].rules[at + 1 :]])
+        return out
 
     @functools.cached_property
     def refusals(self) -> list[Diagnostic]:

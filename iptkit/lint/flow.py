@@ -27,13 +27,13 @@ from iptkit.lint.asked import (
     Asked,
     is_changing,
 )
-from iptkit.lint.conditions import HARMLESS, is_accept, is_return, is_verdict, names_target
+from iptkit.lint.conditions import CHANGING, HARMLESS, is_accept, is_return, is_verdict, names_target
 from iptkit.lint.intervals import EVERYTHING, Remains, TooMuch, Work, box_within, meet, meets, union
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from iptkit.lint.facts import SectionFacts
+    from iptkit.lint.facts import SectionFacts, Words
     from iptkit.lint.intervals import Box, Region, Span
     from iptkit.ruleset.bound import Bound
     from iptkit.ruleset.model import Chain, Rule
@@ -77,23 +77,35 @@ _REWRITES: dict[str, tuple[str, ...]] = {
 class Item:
     """A line of a chain: one rule, or several that a list of addresses makes.
 
-    `region` is what it may match, whatever comes before it; `changing` says
-    whether that does not follow from the packet alone.
+    `changing` says whether what it matches does not follow from the packet alone.
     """
 
-    __slots__ = ("at", "changing", "region", "rule", "rules", "target")
+    __slots__ = ("_chain", "_epochs", "_flow", "_region", "at", "changing", "rule", "rules", "target")
 
-    def __init__(self, at: int, rule: Rule, target: Any, changing: bool) -> None:
+    def __init__(
+        self, flow: Flow, chain: str, at: int, rule: Rule, target: Any, epochs: dict[str, int]
+    ) -> None:
+        self._flow = flow
+        self._chain = chain
+        self._epochs = epochs  # how often what may be rewritten was before it
+        self._region: Region | None = None
         self.at = at  # counted in lines that are not refused
         self.rule = rule  # the first of its rules
         self.rules = [rule]
         self.target = target
-        self.changing = changing
-        self.region: Region = []
+        self.changing = flow.is_changing(rule)
 
     @property
     def line(self) -> RuleLine:
         return self.rule.line
+
+    @property
+    def region(self) -> Region:
+        """What it may match, whatever comes before it."""
+        found = self._region
+        if found is None:
+            found = self._region = self._flow.region(self.rules, self._chain, self._epochs)
+        return found
 
 
 class Index:
@@ -214,32 +226,36 @@ class Flow:
         return found
 
     def _read(self, name: str, rules: list[Rule]) -> list[Item]:
-        section, region = self._section, self.asked.region
+        target_of = self._section.target_of
         refused = self._refused
         out: list[Item] = []
-        epochs = self._rewritten and dict.fromkeys(self._rewritten, 0)
+        epochs = dict.fromkeys(self._rewritten, 0)
         before: RuleLine | None = None
         for rule in rules:
             line = rule.line
             if refused and line.number in refused:
                 continue
             self.work.spend(30)
-            if line is not before:
-                before = line
-                target = section.target_of(rule)
-                item = Item(len(out), rule, target, self._changes(rule))
-                out.append(item)
-                if epochs:
-                    now = dict(epochs)
-                    for kind in self._rewritten_by(target):
-                        epochs[kind] += 1
-            else:
-                item.rules.append(rule)
-            asked = region(rule)
-            if epochs:
-                asked = [self._then(box, name, now) for box in asked]
-            item.region += asked
+            if line is before:
+                out[-1].rules.append(rule)
+                continue
+            before = line
+            target = target_of(rule)
+            item = Item(self, name, len(out), rule, target, epochs)
+            out.append(item)
+            rewritten = self._rewritten_by(target) if epochs else ()
+            if rewritten:
+                epochs = dict(epochs)
+                for kind in rewritten:
+                    epochs[kind] += 1
         return out
+
+    def region(self, rules: list[Rule], chain: str, epochs: dict[str, int]) -> Region:
+        """The packets that rules of a chain may match."""
+        asked = self.asked.region(rules[0])
+        if len(rules) > 1:
+            asked = [box for rule in rules for box in self.asked.region(rule)]
+        return [self._then(box, chain, epochs) for box in asked] if epochs else asked
 
     def item(self, name: str, rule: Rule) -> Item | None:
         """The item of a rule; None for refused rules, and for those of long chains that name an address."""
@@ -306,11 +322,18 @@ class Flow:
             return item.region if decided == EVERYTHING else self._met(item.region, decided)
         return item.region if is_verdict(target) or is_return(target) else []
 
-    def _changes(self, rule: Rule) -> bool:
+    def is_changing(self, rule: Rule) -> bool:
         """Has a rule a condition that may match one packet and not the next like it?"""
-        found = self._changing.get(rule.bound)
+        part = rule.bound.part
+        if part.opaque:
+            part = rule.bound
+        found = self._changing.get(part)
         if found is None:
-            found = self._changing[rule.bound] = any(is_changing(use) for use in rule.matches)
+            names = {placed.segment.cls.name for placed in part.matches}
+            found = not names.isdisjoint(CHANGING)
+            if part.opaque or "connlabel" in names:
+                found = any(is_changing(use) for use in rule.matches)
+            self._changing[part] = found
         return found
 
     def _met(self, a: Region, b: Region) -> Region:
@@ -460,7 +483,7 @@ class Flow:
                     break
         else:
             return out
-        common = set(region[0]).intersection(*region[1:])
+        common = [d for d in region[0] if all(d in box for box in region)]
         return [{d: union([box[d] for box in region]) for d in common}]
 
     # -- questions
@@ -570,13 +593,13 @@ class Flow:
 
         Raises TooMuch.
         """
-        spans: list[Span] = []
+        spans: set[Span] = set()
         chains = self._section.chains
         if sum(len(chains[each].rules) for each in self._section.calls.nft.from_builtin[name]) > LARGE:
             raise TooMuch
         for _, item in self.walked(name):
             if item.rule.bound.protocol:
-                spans += [span for _, span in self.asked.named_ports(item.rule, _DESTINATION)]
+                spans.update([span for _, span in self.asked.named_ports(item.rule, _DESTINATION)])
         return union(spans)
 
     def is_accepted(self, name: str, only: Box) -> bool:
@@ -600,12 +623,12 @@ _ANYTHING = tuple({kind for kinds in _REWRITES.values() for kind in kinds})
 def _masks(section: SectionFacts) -> dict[str, set[int]]:
     """The masks under which marks are looked at, by match."""
     out: dict[str, set[int]] = {}
-    for segment in section.sites:
+    for segment, sites in section.sites.items():
         if segment.cls.name in MARKS:
             found = out.setdefault(segment.cls.name, set())
-            seen = set()
-            for placed, part, _, _, words in section.uses(segment):
-                if words not in seen:
+            seen: set[Words] = set()
+            for placed, part in sites:
+                for words in part.distinct(placed) - seen:
                     seen.add(words)
                     value = section.facts.use(placed, part, words).values[0]
                     if value is not None:

@@ -156,7 +156,7 @@ def box_difference(a: Box, b: Box, domain: Callable[[Dimension], Span]) -> Itera
 
 def merged(region: Region) -> Region:
     """The same in fewer boxes, where some differ in one dimension alone, one of those with many values."""
-    for dimension in {d for box in region for d in box if isinstance(d, str)}:
+    for dimension in dict.fromkeys([d for box in region for d in box if isinstance(d, str)]):
         groups: dict[Any, list[Box]] = {}
         out = []
         for box in region:

@@ -66,8 +66,7 @@ def _misplaced(section: SectionFacts, segment: Segment) -> Iterator[Diagnostic]:
         return
     judges: dict[Place, _Judge] = {}
     for placed, part in section.sites[segment]:
-        take = placed.key
-        for words in {take(rule.line.values) for rule in part.rules}:
+        for words in part.distinct(placed):
             where = section.facts.use(placed, part, words).place()
             judge = judges.get(where) or judges.setdefault(where, _Judge(section, cls, where))
             if judge.may_be_wrong:
@@ -194,8 +193,7 @@ def _problems(section: SectionFacts, segment: Segment) -> Iterator[Diagnostic]:
 
     for placed, part in section.sites[segment]:
         take = placed.key
-        distinct = {take(rule.line.values) for rule in part.rules}
-        wrong = {words for words in distinct if is_wrong(placed, part, words)}
+        wrong = {words for words in part.distinct(placed) if is_wrong(placed, part, words)}
         before: RuleLine | None = None
         for rule in part.rules if wrong else ():
             words = take(rule.line.values)

@@ -124,12 +124,14 @@ class ValueLooks:
             limit = check.longer_than
             for placed, part in sites:
                 at = placed.holes[hole]
-                if [rule for rule in part.rules if len(rule.line.values[at]) > limit]:
+                if [values for values in part.values if len(values[at]) > limit]:
                     yield from self._words(look, placed, part)
             return
         bad = self._bad(check, look.odd, memo, look.flag, look.inverted, look.owner)
         for placed, part in sites if bad else ():
             at = placed.holes[hole]
+            if bad.keys().isdisjoint([values[at] for values in part.values]):
+                continue
             for line, offset in part.lines():
                 for note in bad.get(line.values[at], ()):
                     yield check.noted(line, _first_word(part, placed, look) + offset, note)

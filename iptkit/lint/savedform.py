@@ -179,30 +179,35 @@ class SavedForms:
                 odd = odd.union(self._facts.suspects(unsaved, memo, False))
             for other, group in sites if odd else ():
                 at = other.holes[hole]
-                self._suspect([rule for rule in group.rules if rule.line.values[at] in odd])
+                if not odd.isdisjoint([values[at] for values in group.values]):
+                    self._suspect([rule for rule in group.rules if rule.line.values[at] in odd])
 
     def _texts(self, hole: int, type_: Any, sites: list[Site]) -> None:
         """Of values that may be any text."""
         plain = re.compile(_AS_SAVED).match
         for placed, part in sites:
             at = placed.holes[hole]
-            for rule in [rule for rule in part.rules if not plain(rule.line.values[at])]:
+            odd = {raw for raw in {values[at] for values in part.values} if not plain(raw)}
+            for rule in part.rules if odd else ():
                 raw = rule.line.values[at]
-                if type_.show(type_.parse(unquote(raw), rule.context)) != raw:
+                if raw in odd and type_.show(type_.parse(unquote(raw), rule.context)) != raw:
                     self._suspects[id(rule)] = rule
 
     def _whole_uses(self, segment: Segment, template: tuple[Word, ...]) -> None:
         """Compare the uses of an extension as a whole, each distinct one once."""
         known: dict[Any, bool] = {}
-        for placed, part, rule, _, words in self._section.uses(segment):
-            odd = known.get(words)
-            if odd is None:
-                use = self._facts.use(placed, part, words)
-                left = iter((words,) if isinstance(words, str) else words)
-                written = " ".join([next(left) if word is None else word for word in template])
-                odd = known[words] = written != use.text()
+        for placed, part in self._section.sites[segment]:
+            for words in part.distinct(placed):
+                if words not in known:
+                    use = self._facts.use(placed, part, words)
+                    left = iter((words,) if isinstance(words, str) else words)
+                    written = " ".join([next(left) if word is None else word for word in template])
+                    known[words] = written != use.text()
+            odd = {words for words in part.distinct(placed) if known[words]}
             if odd:
-                self._suspects[id(rule)] = rule
+                self._suspect(
+                    [rule for rule, words in zip(part.rules, part.words(placed), strict=True) if words in odd]
+                )
 
 
 _JUMP: tuple[Word, ...] = ("-j", None)

@@ -126,10 +126,11 @@ class LogUnlimited(SectionCheck, code="IPT313"):
     """
 
     def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
+        refused = section.refused
         logging = [
             (rule, chain)
-            for rule, chain, _ in section.with_target("LOG")
-            if not _limits(rule.bound) and rule.line.number not in section.refused
+            for rule, chain in self._logging(section)
+            if not refused or rule.line.number not in refused
         ]
         if not logging:
             return
@@ -146,6 +147,17 @@ class LogUnlimited(SectionCheck, code="IPT313"):
                     "every packet that matches writes into the log",
                     "-m limit --limit 5/min",
                 )
+
+    def _logging(self, section: SectionFacts) -> Iterator[tuple[Rule, Chain]]:
+        """The rules with LOG that have no limit themselves."""
+        for segment, sites in section.sites.items():
+            if segment.cls.kind == "target" and segment.cls.name == "LOG":
+                for _, part in sites:
+                    if not _limits(part.bound):
+                        yield from zip(part.rules, part.chains, strict=True)
+        for rule, chain, _ in section.bare_targets.get("LOG", ()):
+            if not _limits(rule.bound):
+                yield rule, chain
 
     def _reached(self, section: SectionFacts, guards: _Guards) -> set[str]:
         """The chains that packets come to by ways that nothing limits."""
@@ -166,7 +178,7 @@ class LogUnlimited(SectionCheck, code="IPT313"):
 
 
 def _limits(bound: Bound) -> bool:
-    return any(placed.segment.cls.name in ("limit", "hashlimit") for placed in bound.matches)
+    return any(placed.segment.cls.name in ("limit", "hashlimit") for placed in bound.part.matches)
 
 
 class _Guards:
@@ -176,12 +188,11 @@ class _Guards:
         self._at: dict[str, int] = {}
         self._positions: dict[str, dict[int, int]] = {}
         guards: dict[int, Chain] = {}
-        for segment in section.sites:
-            if segment.cls.name == "hashlimit":
-                for _, _, rule, chain, _ in section.uses(segment):
-                    target = section.target_of(rule)
-                    if (is_verdict(target) or is_return(target)) and self._is_guard(rule.bound):
-                        guards[id(rule)] = chain
+        for part in section.parts_with("--hashlimit-above"):
+            for rule, chain in zip(part.rules, part.chains, strict=True):
+                target = section.target_of(rule)
+                if (is_verdict(target) or is_return(target)) and self._is_guard(rule.bound):
+                    guards[id(rule)] = chain
         for chain in guards.values():
             positions = self._positions[chain.name] = {id(rule): at for at, rule in enumerate(chain.rules)}
             self._at[chain.name] = min(at for rule, at in positions.items() if rule in guards)
