@@ -258,10 +258,12 @@ def walk_leg(leg: Leg, packet: Packet, world: Surroundings) -> str:
         known = _known(packet, world)
         course = known.courses.get(leg) or known.learn(leg)
         if course is not None:
+            world.led = None
             verdict = course.run(packet, world)
             world.table, world.hook = outer
             return verdict
     verdict = ACCEPT
+    world.led = None
     for table, hook, chain in leg.stages:
         world.table, world.hook = table, hook
         verdict = _walk(chain, packet, world)

@@ -58,7 +58,7 @@ _ATTRIBUTES = ("mark", "tos", "ttl", "length", "tcp_flags", "icmp", "link_type",
 FACTS = frozenset((*_WORKED_OUT, *_ATTRIBUTES))
 
 
-def _reader(names: Iterable[str]) -> Callable[[Packet], Any] | None:
+def reader(names: Iterable[str]) -> Callable[[Packet], Any] | None:
     """A function that reads these facts off a packet."""
     names = sorted(names)
     readers = [_WORKED_OUT[name] for name in names if name in _WORKED_OUT]
@@ -85,7 +85,7 @@ class Leg:
     """Chains that a packet walks one after another, as long as the verdict is ACCEPT.
 
     stages   these chains
-    idle     the ends of the chains, where nothing else is in them and they let everything through; else None
+    idle     where nothing is in the chains and they let everything through: what counts for their ends
     indexed  may courses through it be remembered?
     """
 
@@ -95,9 +95,9 @@ class Leg:
         self.stages = tuple(stages)
         chains = [stage.chain for stage in self.stages]
         self.indexed = all(chain.indexed for chain in chains)
-        self.idle: tuple[Line, ...] | None = None
+        self.idle: Node | None = None
         if not any(chain.lines or chain.end.verdict != ACCEPT for chain in chains):
-            self.idle = tuple([chain.end for chain in chains])
+            self.idle = Node([chain.end for chain in chains])
 
 
 class _Place(NamedTuple):
@@ -111,12 +111,12 @@ class _Place(NamedTuple):
     caller: _Place | None = None
 
 
-class _Node:
+class Node:
     """A stretch of a course, up to a question or the end.
 
     start     where it begins; None once it is explored
     lines     rules and chain ends that count the packet
-    packets, bytes  how much was led along since these lines were last told
+    packets, bytes  how much was led along since these lines were last told of it
     acts      targets that run: line, method, table and hook
     question  the line, the place and the method of the match that is asked at its end; None at the end
     target    instead of a question, a line whose target may give a verdict or change facts
@@ -144,19 +144,31 @@ class _Node:
         "verdict",
     )
 
-    def __init__(self, start: _Place) -> None:
-        self.start: _Place | None = start
-        self.lines: list[Line] = []
+    def __init__(self, lines: list[Line], start: _Place | None = None) -> None:
+        self.start = start
+        self.lines = lines
         self.packets = self.bytes = 0
         self.acts: list[tuple[Line, Callable[[Packet, Surroundings], str | None], str, str]] = []
         self.question: tuple[Line, int, Callable[[Packet, Surroundings], bool | None]] | None = None
         self.starts: tuple[_Place | None, ...] = ()
         self.target: Line | None = None
-        self.following: dict[Any, _Node] | None = None
-        self.answers: list[_Node | None] = [None, None]
+        self.following: dict[Any, Node] | None = None
+        self.answers: list[Node | None] = [None, None]
         self.table = self.hook = ""
         self.verdict = ACCEPT
         self.last: Line | None = None
+
+
+    def lead(self, packet: Packet, world: Surroundings) -> None:
+        """Lead a packet along what is explored."""
+        if not self.packets:
+            world.uncounted.add(self)
+        self.packets += 1
+        self.bytes += packet.length
+        for line, act, table, hook in self.acts:
+            world.line, world.place = line, -1
+            world.table, world.hook = table, hook
+            act(packet, world)
 
 
 class Uncounted:
@@ -165,9 +177,9 @@ class Uncounted:
     __slots__ = ("_nodes",)
 
     def __init__(self) -> None:
-        self._nodes: list[_Node] = []
+        self._nodes: list[Node] = []
 
-    def add(self, node: _Node) -> None:
+    def add(self, node: Node) -> None:
         """A node begins to count."""
         if len(self._nodes) >= COUNTED_APART:
             self.settle()
@@ -186,39 +198,37 @@ class Uncounted:
 class Course:
     """What packets with one key do on a leg.
 
-    `known` gives, for each chain, what its lines ask that such packets may match.
+    known  gives, for each chain, what its lines ask that such packets may match
+    asked  the facts it hangs on
     """
 
-    __slots__ = ("_asked", "_facts", "_known", "_roots", "_stages")
+    __slots__ = ("_facts", "_known", "_roots", "_stages", "asked")
 
     def __init__(
         self, stages: Sequence[Stage], known: Mapping[Walkable, tuple[Any, ...]], facts: set[str]
     ) -> None:
         self._stages = stages
         self._known = known
-        self._asked = facts
-        self._facts = _reader(facts)
-        self._roots: dict[Any, _Node] = {}
+        self.asked = facts
+        self._facts = reader(facts)
+        self._roots: dict[Any, Node] = {}
 
     def run(self, packet: Packet, world: Surroundings) -> str:
-        """Lead a packet along; gives the verdict, and world.last the line it is due to."""
+        """Lead a packet along; gives the verdict, and world.last the line it is due to.
+
+        Where the facts alone decided, world.led is the node that did.
+        """
         facts = None if self._facts is None else self._facts(packet)
         node = self._roots.get(facts)
         if node is None:
             if len(self._roots) >= REMEMBERED:
                 self._roots.clear()
-            node = self._roots[facts] = _Node(self._begin(0))
+            node = self._roots[facts] = Node([], self._begin(0))
+        root = node
         while True:
             length = packet.length
             if node.start is None:
-                if not node.packets:
-                    world.uncounted.add(node)
-                node.packets += 1
-                node.bytes += length
-                for line, act, table, hook in node.acts:
-                    world.line, world.place = line, -1
-                    world.table, world.hook = table, hook
-                    act(packet, world)
+                node.lead(packet, world)
             else:
                 self._explore(node, node.start, packet, world)
             if node.question is not None:
@@ -250,6 +260,8 @@ class Course:
                 else:
                     node = self._after(node, passed, packet)
             else:
+                if node is root:
+                    world.led = node, self.asked
                 world.last = node.last
                 return node.verdict
 
@@ -259,14 +271,14 @@ class Course:
         return _Place(stage, chain, self._known[chain])
 
     @staticmethod
-    def _beyond(node: _Node, answer: bool) -> _Node:
+    def _beyond(node: Node, answer: bool) -> Node:
         """The node that follows an answer, made."""
         start = node.starts[answer]
         assert start is not None
-        found = node.answers[answer] = _Node(start)
+        found = node.answers[answer] = Node([], start)
         return found
 
-    def _after(self, node: _Node, passed: bool, packet: Packet) -> _Node:
+    def _after(self, node: Node, passed: bool, packet: Packet) -> Node:
         """The node that follows a target which may have changed the facts of the packet."""
         following, start = node.following, node.starts[passed]
         assert following is not None
@@ -276,10 +288,10 @@ class Course:
         if found is None:
             if len(following) >= REMEMBERED:
                 following.clear()
-            found = following[key] = _Node(start)
+            found = following[key] = Node([], start)
         return found
 
-    def _explore(self, node: _Node, place: _Place, packet: Packet, world: Surroundings) -> None:
+    def _explore(self, node: Node, place: _Place, packet: Packet, world: Surroundings) -> None:
         """Walk on from a place as the first packet with these facts does, and write it down."""
         stage, chain, asked, number, check, caller = place
         table, hook, top = self._stages[stage]
@@ -335,7 +347,7 @@ class Course:
                     node.target = line
                     node.table, node.hook = table, hook
                     changes = line.target.changes
-                    if changes is None or not self._asked.isdisjoint(changes):
+                    if changes is None or not self.asked.isdisjoint(changes):
                         node.following = {}
                     node.starts = (
                         _Place(stage, chain, asked, number, 0, caller),
@@ -352,7 +364,7 @@ class Course:
                 world.table, world.hook = table, hook
 
     @staticmethod
-    def _count(node: _Node, line: Line, packet: Packet) -> None:
+    def _count(node: Node, line: Line, packet: Packet) -> None:
         node.lines.append(line)
         line.packets += 1
         line.bytes += packet.length

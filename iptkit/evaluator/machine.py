@@ -10,7 +10,7 @@ firewall shows it.  Facts are those of Linux 6.18.
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from iptkit.conntrack.defrag import Defragmenter, fragments, largest_fragment, must_fragment
 from iptkit.conntrack.nat import Nat
@@ -22,6 +22,7 @@ from iptkit.evaluator.chains import CompiledTable, Line, compile_ruleset, load_u
 from iptkit.evaluator.courses import Leg, Stage
 from iptkit.evaluator.ip6options import Problem, check_hop_by_hop
 from iptkit.evaluator.ipoptions import Options, Refused
+from iptkit.evaluator.passages import Led, Passage, Trip
 from iptkit.evaluator.routing import Routing, scope6
 from iptkit.evaluator.stack import answer as stack_answer
 from iptkit.evaluator.sysctls import Sysctls
@@ -169,6 +170,10 @@ class Machine(Surroundings):
         self._ways: dict[tuple[int, int, str], Way] = {}
         self._tokens: dict[int, tuple[float, float]] = {}  # by source, see _may_tell
         self._waiting: list[Packet] = []  # on their way over lo
+        self._passages: dict[tuple[Any, int, str], Passage] = {}
+        self._trail: list[Any] | None = None  # what led the packet at hand, where that is to be learnt
+        # Another packet goes the same way, unless chance decides about it.
+        self._hurries = indexed and not any(route.others for route in topology.routes)
         self.tables: dict[str, CompiledTable] = {}
         self.load(ruleset)
 
@@ -176,6 +181,7 @@ class Machine(Surroundings):
         """Take these rules, as iptables-restore does: what named lists keep stays."""
         self.uncounted.settle()
         self.flows.clear()
+        self._passages.clear()
         self.tables = compile_ruleset(ruleset, all_tables=self.all_tables, indexed=self.indexed)
         self._legs = {
             name: Leg(
@@ -198,6 +204,7 @@ class Machine(Surroundings):
         else:
             self.sysctls.set(name, value)
             self._ways.clear()
+            self._passages.clear()
 
     # -- packets come in
 
@@ -273,11 +280,13 @@ class Machine(Surroundings):
         leg = self._legs[name]
         if leg.idle is not None and not (self.tracing or packet.traced):
             # Nothing to walk: what counts are the policies.
-            for end in leg.idle:
-                end.packets += 1
-                end.bytes += packet.length
+            leg.idle.lead(packet, self)
+            if self._trail is not None:
+                self._trail.append(Led(leg.idle, ()))
             return True
         verdict = walk_leg(leg, packet, self)
+        if self._trail is not None:
+            self._trail.append(Led(*self.led) if self.led is not None else None)
         if verdict == ACCEPT:
             return True
         # A packet that nobody takes from a queue is lost without a word to its sender.
@@ -343,13 +352,15 @@ class Machine(Surroundings):
             if whole is None:
                 return self._drop(packet, HELD)
             packet = whole
-        hook = "PREROUTING"
-        if not (
-            self._walk("raw PREROUTING", packet)
-            and self._track(hook, packet)
-            and self._walk("PREROUTING", packet)
-            and self._nat("DNAT", hook, packet)
-        ):
+        if not (self._walk("raw PREROUTING", packet) and self._track("PREROUTING", packet)):
+            return None
+        if self._hurries and packet.ctinfo in ESTABLISHED and not routed and self._is_ordinary(packet):
+            return self._pass(packet)
+        return self._go_on(packet, routed=routed)
+
+    def _go_on(self, packet: Packet, *, routed: bool = False) -> None:
+        """The packet has been tracked."""
+        if not (self._walk("PREROUTING", packet) and self._nat("DNAT", "PREROUTING", packet)):
             return None
         if routed:
             if packet.family == 4 and packet.l4 > 20 and not self._take_options(packet):
@@ -358,6 +369,72 @@ class Machine(Surroundings):
         if packet.family == 4:
             return self._route_in4(packet)
         return self._route_in6(packet)
+
+    # -- the short way of packets whose connection is established, see iptkit.evaluator.passages
+
+    def _is_ordinary(self, packet: Packet) -> bool:
+        """May what became of a packet before say what becomes of this one?"""
+        entry = packet.connection
+        return (
+            entry is not None
+            and entry.status & (CONFIRMED | SEQ_ADJUST) == CONFIRMED
+            and not entry.helper
+            and packet.whole
+            and packet.l4 == (20 if packet.family == 4 else 40)
+            and packet.link_type == "unicast"
+            and not packet.fragment_sizes
+            and not (self.tracing or packet.traced or self.why_not is not None)
+        )
+
+    def _pass(self, packet: Packet) -> None:
+        key = packet.connection, packet.ctinfo, packet.in_interface
+        passage = self._passages.get(key)
+        facts = None
+        if passage is not None:
+            facts = passage.facts(packet)
+            trip = passage.trip(facts)
+            if trip is not None:
+                return self._travel(trip, packet)
+        trail = self._trail = []
+        self._go_on(packet)
+        self._trail = None
+        if len(trail) != 2 or None in trail or packet.out_interface == LOOPBACK:
+            return None
+        before, after = trail
+        if after.node.verdict not in (ACCEPT, DROP):
+            return None
+        if passage is None:
+            # From now on it is known which facts are to be read before the packet goes on.
+            if len(self._passages) >= REMEMBERED:
+                self._passages.clear()
+            self._passages[key] = Passage(trail)
+        else:
+            room = self.route_mtu(packet.route) or 0
+            passage.learn(facts, Trip(before.node, packet.route, room, after.node))
+        return None
+
+    def _travel(self, trip: Trip, packet: Packet) -> None:
+        """What _go_on does, where nothing is left to ask."""
+        outer = self.table, self.hook
+        trip.before.lead(packet, self)
+        moved = packet.connection.status & NATTED
+        if moved and self.translator.translate(packet, "DNAT") != ACCEPT:
+            return self._drop(packet, "NAT")
+        route = packet.route = trip.route
+        if packet.ttl <= 1 or packet.length > trip.room:
+            return self._forward4(packet, route) if packet.family == 4 else self._forward6(packet, route)
+        packet.set_ttl(packet.ttl - 1)
+        packet.out_interface = route.interface
+        trip.after.lead(packet, self)
+        self.table, self.hook = outer
+        if trip.after.verdict != ACCEPT:
+            return self._drop(packet, "", trip.after.last)
+        if moved and self.translator.translate(packet, "SNAT") != ACCEPT:
+            return self._drop(packet, "NAT")
+        if self.noting:
+            self.egress.append(Seen(packet.copy(), packet.out_interface))
+            self.out.append(Seen(packet, packet.out_interface))
+        return None
 
     def _input(self, packet: Packet) -> None:
         if not (self._walk("INPUT", packet) and self._nat("SNAT", "INPUT", packet) and self._confirm(packet)):

@@ -12,12 +12,13 @@ from iptkit.extensions.world import ACCEPT, Unknown
 from iptkit.values.packet import CT_UNTRACKED, TCP, UDP
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from iptkit.conntrack.entry import Entry
     from iptkit.conntrack.nat import Nat
     from iptkit.conntrack.tracker import Tracker
     from iptkit.evaluator.chains import Line
+    from iptkit.evaluator.courses import Node
     from iptkit.evaluator.routing import Routing
     from iptkit.evaluator.topology import Route, Topology
     from iptkit.extensions.world import NatRange, Record, Template, Truth
@@ -80,6 +81,7 @@ class Surroundings:
     hook, table where the packet is
     line, place the rule at hand, and which of its matches (-1: its target)
     last        the line that decided on the last walk
+    led         the node that led the packet on that walk and the facts it hangs on, where that was all
     tracing     are all packets traced?
     trace, logs what was noted; the caller empties them
     why_not     where it is a list: after how many traced lines, which rule, and what of it did not match
@@ -105,6 +107,7 @@ class Surroundings:
         self.line: Any = None
         self.place = 0
         self.last: Line | None = None
+        self.led: tuple[Node, Iterable[str]] | None = None
         self.tracing = False
         self.trace: list[Traced] = []
         self.logs: list[Logged] = []
