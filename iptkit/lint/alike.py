@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 Glance = tuple[Any, Any, Any]  # source, destination, target
 
 
+_FEW = 10
+
+
 class Run(NamedTuple):
     """Rules in a row that differ in nothing but the value of one option, and these values."""
 
@@ -46,13 +49,14 @@ class Alike:
         repeats: list[tuple[Chain, list[int]]] = []
         stretches: list[tuple[Chain, int, int]] = []
         respelt = self._respelt
-        kinds = self._kinds
+        kinds = _kinds(self._section)
         for chain in self._section.chains.values():
             rules = chain.rules
-            if len(rules) < 2:
+            count = len(rules)
+            if count < 2 or (count == 2 and kinds[rules[0].bound] != kinds[rules[1].bound]):
                 continue
             seen = [kinds[rule.bound] for rule in rules]
-            if len(set(seen)) == len(seen):
+            if len(set(seen)) == count:
                 continue
             glances: dict[int, Glance] = {}
             for at in _not_alone(seen):
@@ -63,10 +67,6 @@ class Alike:
             repeats += [(chain, places) for places in _repeated(seen, glances)]
             stretches += [(chain, start, end) for start, end in _stretches(seen, glances)]
         return repeats, stretches
-
-    @functools.cached_property
-    def _kinds(self) -> _Kinds:
-        return _Kinds(self._section)
 
     @functools.cached_property
     def _respelt(self) -> dict[str, Any]:
@@ -206,28 +206,24 @@ class Alike:
             begin = best
 
 
-class _Kinds(dict["Bound", int]):
+def _kinds(section: SectionFacts) -> dict[Bound, int]:
     """A number for what a shape asks, values and the order of its words aside."""
-
-    def __init__(self, section: SectionFacts) -> None:
-        super().__init__()
-        numbers: dict[Any, int] = {}
-        self._numbers: dict[Any, int] = {}
-        self._later = {bound: numbers.setdefault(_asked(bound), len(numbers)) for bound in section.parts}
-        self._earlier = {
-            bound: tuple(
-                [
-                    ref is None
-                    for ref in (bound.source, bound.destination, bound.in_interface, bound.out_interface)
-                ]
-            )
-            for bound in section.shape_of_head
-        }
-
-    def __missing__(self, bound: Bound) -> int:
-        key = self._later[bound.part], self._earlier[bound.earlier or bound]
-        number = self[bound] = self._numbers.setdefault(key, len(self._numbers))
-        return number
+    numbers: dict[Any, int] = {}
+    later = {bound: numbers.setdefault(_asked(bound), len(numbers)) for bound in section.parts}
+    earlier = {
+        bound: (
+            bound.source is None,
+            bound.destination is None,
+            bound.in_interface is None,
+            bound.out_interface is None,
+        )
+        for bound in section.shapes_of_heads
+    }
+    both: dict[Any, int] = {}
+    return {
+        bound: both.setdefault((later[bound.part], earlier[bound.earlier or bound]), len(both))
+        for bound in section.shapes
+    }
 
 
 def _asked(bound: Bound) -> tuple[Any, ...]:
@@ -254,6 +250,8 @@ def _glance(rule: Rule) -> Glance:
 
 def _not_alone(kinds: list[int]) -> list[int]:
     """Places of what is in a list more than once."""
+    if len(kinds) < _FEW:
+        return [at for at, kind in enumerate(kinds) if kinds.count(kind) > 1]
     count = Counter(kinds)
     return [at for at, kind in enumerate(kinds) if count[kind] > 1]
 

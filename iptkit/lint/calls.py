@@ -8,6 +8,8 @@ seen on Linux 6.18), nf_tables follows every jump of a chain it reaches.
 from __future__ import annotations
 
 import functools
+from collections import Counter
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from iptkit.extensions.core import Verdict
@@ -49,11 +51,11 @@ class Calls:
         for part, group in self._section.parts.items():
             if part.jumps is None or part.protocol or part.matches:
                 continue
-            for rule, chain in zip(group.rules, group.chains, strict=True):
+            for rule, caller in zip(group.rules, group.chains, strict=True):
                 bound = rule.bound
                 if bound.hooked or (bound.lists and not any_network):
                     continue
-                rules = chain.rules
+                rules = caller.rules
                 if rules[-1] is rule or id(rule) in out or not is_open_to_kernel(rule, family):
                     continue
                 if isinstance(self._section.target_of(rule), Verdict):
@@ -105,13 +107,10 @@ class Graph:
         """A chain and all it leads to."""
         callees = self._callees
         seen = {start}
-        pending = [start]
-        for name in pending:
-            if name in callees:
-                new = [to for to in callees[name] if to not in seen]
-                if new:
-                    seen.update(new)
-                    pending += new  # a chain may be in it twice, and is then looked at twice
+        new = {start}
+        while new:
+            new = set(chain.from_iterable([callees[name] for name in new if name in callees])) - seen
+            seen |= new
         return seen
 
     def below(self, builtins: tuple[str, ...]) -> frozenset[str]:
@@ -135,22 +134,18 @@ class Graph:
     def _layers(self) -> tuple[int, list[str]]:
         """How many layers the chains lie in, callers above callees, and what loops keep from a layer."""
         callees = self._callees
-        waiting: dict[str, int] = {}
-        for calls in callees.values():
-            for to in calls:
-                waiting[to] = waiting.get(to, 0) + 1
+        waiting = Counter(chain.from_iterable(callees.values()))
         layer = [name for name in callees if name not in waiting]
         count = 0
         while layer:
             count += 1
-            below = []
-            for name in layer:
-                for to in callees.get(name, ()):
-                    left = waiting[to] - 1
-                    waiting[to] = left
-                    if not left:
-                        below.append(to)
-            layer = below
+            calls = Counter(chain.from_iterable([callees[name] for name in layer if name in callees]))
+            layer = []
+            for to, number in calls.items():
+                left = waiting[to] - number
+                waiting[to] = left
+                if not left:
+                    layer.append(to)
         return count, [name for name, left in waiting.items() if left]
 
     @functools.cached_property

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from iptkit.extensions.core import BUILTIN_CHAINS, INTERFACE, NETWORKS, Jump, Verdict
@@ -31,7 +32,7 @@ from iptkit.syntax.words import unquote
 from iptkit.text.diagnostic import BOTH, Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from iptkit.extensions.spec import Extension
     from iptkit.lint.judged import Judgement
@@ -58,13 +59,14 @@ class PartFacts:
     rules are; its words count from `offset` of the rule's own Bound.
     """
 
-    __slots__ = ("_distinct", "_values", "bound", "chains", "rules")
+    __slots__ = ("_accepting", "_distinct", "_values", "bound", "chains", "rules")
 
     def __init__(self, bound: Bound) -> None:
         self.bound = bound
         self.rules: list[Rule] = []
         self.chains: list[Chain] = []
         self._values: list[list[str]] | None = None
+        self._accepting: list[tuple[Rule, Chain]] | None = None
         self._distinct: dict[Any, frozenset[Words]] = {}
 
     @property
@@ -86,6 +88,21 @@ class PartFacts:
         found = self._distinct.get(placed.holes)
         if found is None:
             found = self._distinct[placed.holes] = frozenset(map(placed.key, self.values))
+        return found
+
+    def accepting(self) -> list[tuple[Rule, Chain]]:
+        """The rules, each with its chain, less such that surely do not accept."""
+        found = self._accepting
+        if found is None:
+            jump = self.bound.jumps
+            found = list(zip(self.rules, self.chains, strict=True))
+            if isinstance(jump, int):
+                found = [
+                    each
+                    for each, values in zip(found, self.values, strict=True)
+                    if values[jump] == "ACCEPT" or values[jump][:1] == '"'
+                ]
+            self._accepting = found
         return found
 
     def chain_names(self) -> set[str]:
@@ -128,6 +145,27 @@ class UseFacts(NamedTuple):
         return next((at for option, _, _, at in self.segment.fields if option.flag == flag), 0)
 
 
+class Stated(NamedTuple):
+    """A part that asks for connection states."""
+
+    part: PartFacts
+    placed: Placed
+    known: dict[Words, tuple[int, bool] | None]  # these as bits and whether they are negated, by words
+
+    def rules(self, any_of: int) -> Iterator[tuple[Rule, Chain, int]]:
+        """The rules that ask for one of some states, not negated: each with its chain and all its states."""
+        part, placed = self.part, self.placed
+        asked: dict[Words, int] = {}
+        for words in part.distinct(placed):
+            states = self.known[words]
+            if states is not None and states[0] & any_of and not states[1]:
+                asked[words] = states[0]
+        if asked:
+            for rule, chain, words in zip(part.rules, part.chains, part.words(placed), strict=True):
+                if words in asked:
+                    yield rule, chain, asked[words]
+
+
 class TargetAt(NamedTuple):
     """A rule with a certain target, and the index of the word that names it."""
 
@@ -146,51 +184,59 @@ class SectionFacts:
         self.name = section.table.name
         self.chains: dict[str, Chain] = section.table.chains
         self.chain_lines: dict[str, ChainLine | RuleLine] = section.chain_lines
+        self._heads: dict[Bound, PartFacts] = {}
         self._jumped: dict[str, Any] = {}  # a word after -j -> the target
         self._went: dict[str, Any] = {}  # and after -g
-        self.quotes_jumps = False  # is a name after -j in quotes?  (Known when `jumps` is.)
+        # Known when `jumps` is:
+        self.quotes_jumps = False  # is a name after -j in quotes?
+        self.verdicts: set[str] = set()  # the verdicts that occur
 
     # -- its rules, by what they have in common
 
     @functools.cached_property
-    def _grouped(self) -> tuple[dict[Bound, PartFacts], dict[Bound, Bound]]:
-        """Its rules by the later parts of their shapes; and a shape for each earlier part."""
-        parts: dict[Bound, PartFacts] = {}
-        shapes: dict[Bound, Bound] = {}
-        adders: dict[Bound, tuple[Callable[[Any], None], Callable[[Any], None]]] = {}
+    def shapes(self) -> dict[Bound, tuple[list[Rule], list[Chain]]]:
+        """Its rules by their shapes, each with its chain."""
+        # The loop that every rule of 100,000 goes through: what can be told of a shape is told below.
+        rules: defaultdict[Bound, list[Rule]] = defaultdict(list)
+        chains: defaultdict[Bound, list[Chain]] = defaultdict(list)
         for chain in self.chains.values():
             for rule in chain.rules:
                 bound = rule.bound
-                try:
-                    add, add_chain = adders[bound]
-                except KeyError:
-                    part = parts.get(bound.part) or parts.setdefault(bound.part, PartFacts(bound.part))
-                    adders[bound] = add, add_chain = part.rules.append, part.chains.append
-                    shapes[bound.earlier or bound] = bound
-                add(rule)
-                add_chain(chain)
-        return parts, shapes
-
-    @property
-    def parts(self) -> dict[Bound, PartFacts]:
-        """The distinct parts of shapes that have matches and target (see Bound.part), with their rules."""
-        return self._grouped[0]
-
-    @property
-    def shape_of_head(self) -> dict[Bound, Bound]:
-        """For each distinct part of shapes that has addresses and interfaces a shape that has it."""
-        return self._grouped[1]
+                rules[bound].append(rule)
+                chains[bound].append(chain)
+        return {bound: (found, chains[bound]) for bound, found in rules.items()}
 
     @functools.cached_property
-    def heads(self) -> dict[Bound, PartFacts]:
-        """These parts with their rules."""
-        heads = {bound: PartFacts(bound) for bound in self.shape_of_head}
-        for chain in self.chains.values():
-            for rule in chain.rules:
-                head = heads[rule.bound.earlier or rule.bound]
-                head.rules.append(rule)
-                head.chains.append(chain)
-        return heads
+    def parts(self) -> dict[Bound, PartFacts]:
+        """The distinct parts of shapes that have matches and target (see Bound.part), with their rules."""
+        parts: dict[Bound, PartFacts] = {}
+        for bound, (rules, chains) in self.shapes.items():
+            part = bound.part
+            found = parts.get(part)
+            if found is None:
+                found = parts[part] = PartFacts(part)
+            found.rules += rules
+            found.chains += chains
+        return parts
+
+    @functools.cached_property
+    def shapes_of_heads(self) -> dict[Bound, list[Bound]]:
+        """For each distinct part of shapes that has addresses and interfaces the shapes that have it."""
+        out: defaultdict[Bound, list[Bound]] = defaultdict(list)
+        for bound in self.shapes:
+            out[bound.earlier or bound].append(bound)
+        return dict(out)
+
+    def head(self, bound: Bound) -> PartFacts:
+        """Such a part with its rules."""
+        found = self._heads.get(bound)
+        if found is None:
+            found = self._heads[bound] = PartFacts(bound)
+            for shape in self.shapes_of_heads[bound]:
+                rules, chains = self.shapes[shape]
+                found.rules += rules
+                found.chains += chains
+        return found
 
     @functools.cached_property
     def sites(self) -> dict[Segment, list[Site]]:
@@ -204,21 +250,17 @@ class SectionFacts:
         return out
 
     @functools.cached_property
-    def stated(self) -> list[tuple[Rule, Chain, int, bool]]:
-        """The rules that ask for connection states: these as bits, and whether they are negated."""
+    def stated(self) -> list[Stated]:
+        """The rules that ask for connection states, by the part that does."""
         out = []
         for segment, sites in self.sites.items():
-            if segment.cls.name not in STATE_MATCHES:
-                continue
-            known: dict[Words, tuple[int, bool] | None] = {}
-            for placed, part in sites:
-                for words in part.distinct(placed):
-                    if words not in known:
-                        known[words] = states_in(self.facts.use(placed, part, words))
-                for rule, chain, words in zip(part.rules, part.chains, part.words(placed), strict=True):
-                    states = known[words]
-                    if states is not None:
-                        out.append((rule, chain, *states))
+            if segment.cls.name in STATE_MATCHES:
+                known: dict[Words, tuple[int, bool] | None] = {}
+                for placed, part in sites:
+                    for words in part.distinct(placed):
+                        if words not in known:
+                            known[words] = states_in(self.facts.use(placed, part, words))
+                    out.append(Stated(part, placed, known))
         return out
 
     @functools.cached_property
@@ -233,16 +275,22 @@ class SectionFacts:
         bare: dict[str, list[TargetAt]] = {}
         chains = self.chains
         names: dict[str, str] = {}  # a word after -j -> the name of such a target, "" for a verdict
+        renames = self.facts.renames
         # A few steps a rule and no more: there are files with 100,000 jumps.
         for bound, part in self.parts.items():
             jump = bound.jumps
             if jump is None:
                 continue
-            literal = None if isinstance(jump, int) else jump
-            for rule, chain in zip(part.rules, part.chains, strict=True):
-                word = rule.line.values[jump] if literal is None else literal  # type: ignore[index]  # a hole
-                if word in chains and rule.renamed is None:
-                    to = word
+            if isinstance(jump, int):
+                words = [values[jump] for values in part.values]
+            else:
+                words = [jump] * len(part.rules)
+            if not renames and all(names.get(word) == "" for word in set(words)):
+                continue
+            for rule, chain, word in zip(part.rules, part.chains, words, strict=True):
+                known = chains.get(word)
+                if known is not None and (not renames or rule.renamed is None):
+                    to = known.name
                 else:
                     if word[:1] == '"':
                         self.quotes_jumps = True
@@ -255,12 +303,15 @@ class SectionFacts:
                         if name:
                             at = bound.where["j"] + rule.bound.offset + 1
                             bare.setdefault(name, []).append(TargetAt(rule, chain, at))
+                        else:
+                            self.verdicts.add(target.name)
                         continue
                     to = target.chain
-                if chain.name in calls:
-                    calls[chain.name].append((to, rule))
+                caller = chain.name
+                if caller in calls:
+                    calls[caller].append((to, rule))
                 else:
-                    calls[chain.name] = [(to, rule)]
+                    calls[caller] = [(to, rule)]
         return calls, bare
 
     @property
@@ -501,6 +552,11 @@ class Facts:
         return out
 
     @functools.cached_property
+    def other_lines(self) -> list[Line]:
+        """The lines that are no rules."""
+        return [line for line in self.document.lines if line.__class__ is not RuleLine]
+
+    @functools.cached_property
     def spaced(self) -> set[int]:
         """Numbers of lines with blanks in a row somewhere, tabs, or blanks at an end."""
         found = {line.number for line in self.lines_with("  ", "\t", " \n")}
@@ -522,6 +578,11 @@ class Facts:
             for line in self.document.lines
             if line.__class__ is RuleLine and line.shape in shapes
         ]
+
+    @functools.cached_property
+    def renames(self) -> bool:
+        """Does any line rename a chain?"""
+        return any(bound.command == "E" for _, bound in self.odd_commands)
 
     # -- values
 

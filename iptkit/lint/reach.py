@@ -16,12 +16,13 @@ from iptkit.lint.conditions import (
     is_unconditional,
     is_verdict,
     may_say_nothing,
+    says_nothing,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Container
 
-    from iptkit.lint.facts import SectionFacts
+    from iptkit.lint.facts import PartFacts, SectionFacts
     from iptkit.ruleset.model import Chain, Rule
 
 
@@ -41,6 +42,8 @@ class Reach:
             if part.jump is None or not may_say_nothing(part):
                 continue
             plain = is_only_commented(part)
+            if not plain and not self._may_say_nothing(group):
+                continue
             for rule, chain in zip(group.rules, group.chains, strict=True):
                 bound = rule.bound
                 # Conditions of the rule itself say nothing only by these values.
@@ -51,12 +54,24 @@ class Reach:
                     out.setdefault(chain.name, set()).add(id(rule))
         return out
 
+    def _may_say_nothing(self, group: PartFacts) -> bool:
+        """Has any rule of a part matches that let every packet through?"""
+        use = self._section.facts.use
+        return all(
+            placed.segment.cls.name == "comment"
+            or any(says_nothing(use(placed, group, words)) for words in group.distinct(placed))
+            for placed in group.bound.matches
+        )
+
     @functools.cached_property
     def closed(self) -> dict[str, int]:
         """Chain -> index of the first rule that lets no packet through to the next; the last rule aside."""
         out = {}
         for name, rules in self.unconditional.items():
-            for at, rule in enumerate(self._section.chains[name].rules[:-1]):
+            all_rules = self._section.chains[name].rules
+            if len(rules) == 1 and id(all_rules[-1]) in rules:
+                continue
+            for at, rule in enumerate(all_rules[:-1]):
                 if id(rule) in rules and self._takes_all(rule):
                     out[name] = at
                     break

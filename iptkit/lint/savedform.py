@@ -85,16 +85,16 @@ class SavedForms:
         for bound, part in section.parts.items():
             if not self._is_part_in_order(bound, part):
                 self._suspect(part.rules)
-        for bound, whole in section.shape_of_head.items():
-            if whole is not bound and self._head(bound) != whole.shape.head.words:
-                self._suspect(section.heads[bound].rules)
+        for bound, shapes in section.shapes_of_heads.items():
+            if shapes[0] is not bound and self._head(bound) != shapes[0].shape.head.words:
+                self._suspect(section.head(bound).rules)
         self._spaced()
         for core in CORE:
             odd = self._facts.odd_words(self._facts.binder.memo(core.type))
-            for bound, head in section.heads.items() if odd else ():
+            for bound in section.shapes_of_heads if odd else ():
                 ref = getattr(bound, core.ref)
                 if isinstance(ref, int):
-                    self._suspect([rule for rule in head.rules if rule.line.values[ref] in odd])
+                    self._suspect(_having(section.head(bound), ref, odd))
         self._quoted_names()
         for targets in section.bare_targets.values():
             use = targets[0].rule.target
@@ -112,7 +112,7 @@ class SavedForms:
         """Names of chains in quotes, which they never need."""
         section = self._section
         if '-A "' in self._facts.document.source.text:
-            self._suspect_quotes([(bound.chain, head) for bound, head in section.heads.items()])
+            self._suspect_quotes([(bound.chain, section.head(bound)) for bound in section.shapes_of_heads])
         if section.jumps and section.quotes_jumps:
             self._suspect_quotes([(bound.jumps, part) for bound, part in section.parts.items()])
 
@@ -178,9 +178,7 @@ class SavedForms:
             if unsaved:
                 odd = odd.union(self._facts.suspects(unsaved, memo, False))
             for other, group in sites if odd else ():
-                at = other.holes[hole]
-                if not odd.isdisjoint([values[at] for values in group.values]):
-                    self._suspect([rule for rule in group.rules if rule.line.values[at] in odd])
+                self._suspect(_having(group, other.holes[hole], odd))
 
     def _texts(self, hole: int, type_: Any, sites: list[Site]) -> None:
         """Of values that may be any text."""
@@ -208,6 +206,13 @@ class SavedForms:
                 self._suspect(
                     [rule for rule, words in zip(part.rules, part.words(placed), strict=True) if words in odd]
                 )
+
+
+def _having(part: PartFacts, hole: int, words: set[str]) -> list[Rule]:
+    """The rules of a part that have one of some words in a place."""
+    if words.isdisjoint([values[hole] for values in part.values]):
+        return []
+    return [rule for rule, values in zip(part.rules, part.values, strict=True) if values[hole] in words]
 
 
 _JUMP: tuple[Word, ...] = ("-j", None)

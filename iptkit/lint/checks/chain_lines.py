@@ -53,7 +53,7 @@ class DuplicateChain(FileCheck, code="IPT024"):
             return
         seen: dict[str, ChainLine] = {}
         table = ""
-        for line in facts.document.lines:
+        for line in facts.other_lines:
             if isinstance(line, TableLine):
                 seen = {}
                 table = line.name

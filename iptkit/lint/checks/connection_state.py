@@ -60,13 +60,16 @@ class RelatedOnly(SectionCheck, code="IPT223"):
     def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
         related: dict[str, Rule] = {}
         established: set[str] = set()
-        for rule, chain, states, negated in section.stated:
-            if negated or not states & (RELATED | ESTABLISHED) or not is_accept(section.target_of(rule)):
+        for stated in section.stated:
+            if stated.part.bound.jumps is None:
                 continue
-            if states & ESTABLISHED:
-                established.add(chain.name)
-            elif chain.name not in related or related[chain.name].line.number > rule.line.number:
-                related[chain.name] = rule
+            for rule, chain, states in stated.rules(RELATED | ESTABLISHED):
+                if not is_accept(section.target_of(rule)):
+                    continue
+                if states & ESTABLISHED:
+                    established.add(chain.name)
+                elif chain.name not in related or related[chain.name].line.number > rule.line.number:
+                    related[chain.name] = rule
         for name in related.keys() - established:
             if not any(self._may_accept_established(section, each) for each in section.chains[name].rules):
                 yield self.found(
@@ -108,13 +111,15 @@ class RejectInvalid(SectionCheck, code="IPT310"):
     """
 
     def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
-        for rule, _, states, negated in section.stated:
-            if (
-                states & INVALID
-                and not negated
-                and names_target(section.target_of(rule)) == "REJECT"
-                and rule.line.number not in section.refused
-            ):
-                yield self.found(
-                    whole(rule.line), "a packet of state INVALID is dropped, not rejected", "-j DROP"
-                )
+        for stated in section.stated:
+            target = stated.part.bound.target
+            if target is not None and target.segment.cls.name != "REJECT":
+                continue
+            for rule, _, _ in stated.rules(INVALID):
+                if (
+                    names_target(section.target_of(rule)) == "REJECT"
+                    and rule.line.number not in section.refused
+                ):
+                    yield self.found(
+                        whole(rule.line), "a packet of state INVALID is dropped, not rejected", "-j DROP"
+                    )

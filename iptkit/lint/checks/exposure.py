@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from iptkit.extensions.core import NETWORKS
@@ -43,10 +44,10 @@ from iptkit.lint.conditions import (
 from iptkit.lint.intervals import difference, is_within, one, union
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from iptkit.extensions.spec import Extension
-    from iptkit.lint.facts import Facts, SectionFacts
+    from iptkit.lint.facts import Facts, PartFacts, SectionFacts
     from iptkit.lint.flow import Flow
     from iptkit.lint.intervals import Box, Span
     from iptkit.ruleset.bound import Bound
@@ -130,30 +131,24 @@ def open_chains(
 def using(
     section: SectionFacts,
     builtins: tuple[str, ...],
-    wanted: Callable[[Bound], bool],
+    parts: Iterable[PartFacts],
     heads: Callable[[SectionFacts, Bound], bool] | None = None,
     *,
     accepting: bool = False,
 ) -> Iterator[Used]:
-    """The rules of a kind in chains that built-in chains lead to, each line once, in their order.
+    """The rules of some parts in chains that built-in chains lead to, each line once, in their order.
 
-    `wanted` is asked about the parts of shapes that have matches and target,
-    `heads` about those that have addresses and interfaces.  With `accepting`
-    rules that surely do not accept are left out.
+    `heads` is asked about the parts of their shapes that have addresses and
+    interfaces.  With `accepting` rules that surely do not accept are left out.
     """
     graph = section.calls.nft
     reached = graph.below(tuple([name for name in builtins if name in graph.from_builtin]))
     found: dict[int, Used] = {}
     known: dict[Bound, bool] = {}
-    for bound, part in section.parts.items():
-        if (accepting and bound.jumps is None) or not wanted(bound):
+    for part in parts:
+        if accepting and part.bound.jumps is None:
             continue
-        jump = bound.jumps if accepting and isinstance(bound.jumps, int) else None
-        for rule, chain in zip(part.rules, part.chains, strict=True):
-            if jump is not None:
-                goal = rule.line.values[jump]
-                if goal != "ACCEPT" and goal[:1] != '"':
-                    continue
+        for rule, chain in part.accepting() if accepting else zip(part.rules, part.chains, strict=True):
             if heads is not None:
                 head = rule.bound.earlier or rule.bound
                 may_be = known.get(head)
@@ -187,10 +182,6 @@ def _may_lack_destination(section: SectionFacts, bound: Bound) -> bool:
     )
 
 
-def _has_options(bound: Bound, flags: tuple[str, ...]) -> bool:
-    return any(option.flag in flags for placed in bound.matches for option, _, _, _ in placed.segment.fields)
-
-
 class Used(NamedTuple):
     """A rule, and the chain it stands in."""
 
@@ -211,7 +202,8 @@ class _PortOpen(SectionCheck):
         reached: set[str] | None = None
         if section.name != "filter":
             return
-        for rule, chain in using(section, ("INPUT",), self._may_be_open, _may_lack_source, accepting=True):
+        parts = [part for part in section.parts_with(*_DESTINATION) if self._may_be_open(part.bound)]
+        for rule, chain in using(section, ("INPUT",), parts, _may_lack_source, accepting=True):
             if not is_accept(section.target_of(rule)) or names_source(rule):
                 continue
             flow = flow or section.flow
@@ -231,7 +223,6 @@ class _PortOpen(SectionCheck):
             and not bound.protocol_inverted
             and not bound.opaque
             and all(placed.segment.cls.name in _MAY_BE_OPEN for placed in bound.matches)
-            and _has_options(bound, _DESTINATION)
         )
 
     def _open(self, section: SectionFacts, flow: Flow, rule: Rule, chain: Chain) -> str:
@@ -351,9 +342,8 @@ class SourcePortTrust(SectionCheck, code="IPT308"):
         new: Box = {**_INCOMING, STATE: one(NEW), FLAGS: one(SYN), FRAGMENT: one(0)}
         if section.name != "filter":
             return
-        for rule, chain in using(
-            section, _INPUT_AND_FORWARD, _has_source_port, _may_lack_sender, accepting=True
-        ):
+        parts = [part for part in section.parts_with(*_SOURCE) if not part.bound.opaque]
+        for rule, chain in using(section, _INPUT_AND_FORWARD, parts, _may_lack_sender, accepting=True):
             if not is_accept(section.target_of(rule)) or _names_sender(rule):
                 continue
             flow = flow or section.flow
@@ -375,10 +365,6 @@ class SourcePortTrust(SectionCheck, code="IPT308"):
         ports = [span for _, span in flow.asked.named_ports(rule, _SOURCE) if span != whole_range]
         to = [span for _, span in flow.asked.named_ports(rule, _DESTINATION) if span != whole_range]
         return bool(ports) and not to
-
-
-def _has_source_port(bound: Bound) -> bool:
-    return _has_options(bound, _SOURCE) and not bound.opaque
 
 
 def _names_sender(rule: Rule) -> bool:
@@ -411,9 +397,8 @@ class AnyAnyAccept(SectionCheck, code="IPT305"):
         reached: set[str] | None = None
         if section.name != "filter":
             return
-        for rule, chain in using(
-            section, _INPUT_AND_FORWARD, may_say_nothing, _may_lack_source, accepting=True
-        ):
+        parts = [part for bound, part in section.parts.items() if may_say_nothing(bound)]
+        for rule, chain in using(section, _INPUT_AND_FORWARD, parts, _may_lack_source, accepting=True):
             if not is_accept(section.target_of(rule)) or not is_unconditional(rule):
                 continue
             flow = flow or section.flow
@@ -456,7 +441,8 @@ class IcmpAllDropped(SectionCheck, code="IPT311"):
             STATE: one(RELATED),
             FRAGMENT: one(0),
         }
-        for rule, chain in using(section, _INPUT_AND_FORWARD, _is_icmp):
+        parts = [part for bound, part in section.parts.items() if _is_icmp(bound)]
+        for rule, chain in using(section, _INPUT_AND_FORWARD, parts):
             if names_target(section.target_of(rule)) in ("DROP", "REJECT") and not _names_type(rule):
                 flow = section.flow
                 if flow is None:
@@ -500,9 +486,8 @@ class IcmpRedirectAccept(SectionCheck, code="IPT317"):
         reached: set[str] | None = None
         if section.name != "filter":
             return
-        for rule, chain in using(
-            section, _INPUT_AND_FORWARD, _has_icmp_type, _may_lack_source, accepting=True
-        ):
+        parts = section.parts_with("--icmp-type", "--icmpv6-type")
+        for rule, chain in using(section, _INPUT_AND_FORWARD, parts, _may_lack_source, accepting=True):
             if not is_accept(section.target_of(rule)) or not _names_redirect(rule, kind):
                 continue
             flow = flow or section.flow
@@ -517,10 +502,6 @@ class IcmpRedirectAccept(SectionCheck, code="IPT317"):
                     reached = open_chains(section, flow, _INPUT_AND_FORWARD, _is_open_icmp)
                 if chain.name in reached:
                     yield self.found(whole(rule.line), "anyone may redirect this machine", "remove the rule")
-
-
-def _has_icmp_type(bound: Bound) -> bool:
-    return _has_options(bound, ("--icmp-type", "--icmpv6-type"))
 
 
 def _names_redirect(rule: Rule, kind: int) -> bool:
@@ -552,9 +533,10 @@ class NewWithoutSyn(FileCheck, code="IPT309"):
     def look(self, facts: Facts) -> Iterator[Diagnostic]:
         for section in facts.sections:
             rules = [
-                (rule.line.number, at)
-                for at, (rule, _, states, negated) in enumerate(section.stated)
-                if states & NEW_BIT and not negated and rule.bound.protocol == TCP
+                (rule.line.number, rule, chain)
+                for stated in section.stated
+                if stated.part.bound.protocol == TCP
+                for rule, chain, _ in stated.rules(NEW_BIT)
             ]
             flow = section.flow if rules else None
             if flow is None:
@@ -562,8 +544,8 @@ class NewWithoutSyn(FileCheck, code="IPT309"):
             without: Box = {PROTO: one(TCP), STATE: one(NEW), FRAGMENT: one(0)}
             without[FLAGS] = union(one(flags) for flags in range(0x40) if not flags & SYN)
             gone: set[str] = set()  # chains to whose later rules no such packet comes
-            for _, at in sorted(rules)[: _MOST_TRIED if flow.is_large else None]:
-                rule, chain, _, _ = section.stated[at]
+            rules.sort(key=itemgetter(0))
+            for _, rule, chain in rules[: _MOST_TRIED if flow.is_large else None]:
                 if (
                     rule.bound.protocol_inverted
                     or chain.name in gone
@@ -642,7 +624,8 @@ class DnatUnscoped(SectionCheck, code="IPT319"):
         reached: set[str] = set()
         targets = {id(each.rule) for each in section.bare_targets.get("REDIRECT", ())}
         wanted = _may_redirect if targets else _redirects
-        for rule, chain in using(section, ("PREROUTING",), wanted, _may_lack_destination):
+        parts = [part for bound, part in section.parts.items() if wanted(bound)]
+        for rule, chain in using(section, ("PREROUTING",), parts, _may_lack_destination):
             if rule.bound.part.target is None and id(rule) not in targets:
                 continue
             if flow is None:

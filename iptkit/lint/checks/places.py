@@ -83,6 +83,8 @@ class InterfaceDirection(SectionCheck, code="IPT113"):
     def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
         from_builtin = section.calls.nft.from_builtin
         for core in INTERFACES:
+            if all(getattr(bound, core.ref) is None for bound in section.shapes_of_heads):
+                continue
             without = self._WITHOUT[core.flag]
             never: set[str] = set()
             somewhere: set[str] = set()
@@ -90,12 +92,11 @@ class InterfaceDirection(SectionCheck, code="IPT113"):
                 (never if builtin in without else somewhere).update(chains)
             never -= somewhere
             never.difference_update(section.builtins)
-            for bound, head in section.heads.items() if never else ():
-                if getattr(bound, core.ref) is not None:
-                    inverted = getattr(bound, core.inverted)
-                    for rule, chain in zip(head.rules, head.chains, strict=True):
-                        if chain.name in never:
-                            yield self._finding(section, rule, chain.name, core.flag, inverted)
+            for name in never & section.chains.keys():
+                for rule in section.chains[name].rules:
+                    bound = rule.bound
+                    if bound.hooked and getattr(bound, core.ref) is not None:
+                        yield self._finding(section, rule, name, core.flag, getattr(bound, core.inverted))
 
     def _finding(
         self, section: SectionFacts, rule: Rule, chain: str, flag: str, inverted: bool

@@ -33,6 +33,8 @@ class UselessReturn(SectionCheck, code="IPT208"):
     """
 
     def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
+        if not section.jumps or "RETURN" not in section.verdicts:
+            return
         refused = section.refused
         broken = {broken.chain for broken in section.section.broken}
         for name, chain in section.chains.items():

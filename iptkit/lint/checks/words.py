@@ -41,7 +41,7 @@ class TrailingComment(FileCheck, code="IPT011"):
                 if at >= 0:
                     yield self._finding(number, line.raw, at, True)
         if "#" in facts.document.source.text:
-            for line in facts.document.lines:
+            for line in facts.other_lines:
                 if line.__class__ in (ChainLine, TableLine) and _word_with_hash(line.raw) >= 0:
                     refused = line.number in facts.refused
                     yield self._finding(line.number, line.raw, _word_with_hash(line.raw), refused)
@@ -179,9 +179,13 @@ def _quoting(facts: Facts) -> Iterator[RuleLine]:
     text = facts.document.source.text
     if '"' not in text:
         return
-    escapes = '\\"' in text
-    for line in facts.document.lines:
-        if (line.raw.count('"') & 1 or (escapes and '\\"' in line.raw)) and isinstance(line, RuleLine):
+    lines = facts.document.lines
+    if '\\"' in text:
+        suspects = [line for line in lines if line.raw.count('"') & 1 or '\\"' in line.raw]
+    else:
+        suspects = [line for line in lines if line.raw.count('"') & 1]
+    for line in suspects:
+        if isinstance(line, RuleLine):
             yield line
 
 
