@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from iptkit.extensions.core import (
     BY_LETTER,
@@ -36,14 +36,11 @@ from iptkit.values.names import protocol_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Self
 
     from iptkit.extensions.spec import Option, Target
     from iptkit.ruleset.binding import Binder
     from iptkit.syntax.document import Shape
     from iptkit.values.context import Family
-
-T = TypeVar("T")
 
 # A word of a shape: the place of its value among the rule's, or the word itself.  Places below 0 count from
 # the end.
@@ -319,29 +316,18 @@ def moved(placed: Placed, words: int) -> Placed:
     return placed._replace(word=placed.word + words)
 
 
-class Later(Generic[T]):
+class Later:
     """An attribute worked out when it is first asked for, and kept."""
 
-    def __init__(self, make: Callable[[Any], T]) -> None:
-        self._make = make
-        self.__doc__ = make.__doc__
-
-    def __set_name__(self, owner: type, name: str) -> None:
+    def __init__(self, name: str, make: Callable[[Any], Any]) -> None:
         self._name = name
+        self._make = make
 
-    @overload
-    def __get__(self, instance: None, owner: type) -> Self: ...
-    @overload
-    def __get__(self, instance: object, owner: type) -> T: ...
-    def __get__(self, instance: object | None, owner: type) -> Self | T:
+    def __get__(self, instance: object | None, owner: type) -> Any:
         if instance is None:
             return self
         value = instance.__dict__[self._name] = self._make(instance)
         return value
-
-    if TYPE_CHECKING:
-        # It may be set; at run time it must not be defined, so that the value kept is found first.
-        def __set__(self, instance: object, value: T) -> None: ...
 
 
 class Bound:
@@ -381,39 +367,19 @@ class Bound:
     # "help", "version", or "family" for a line the other family's tool would take
     ends = ""
 
-    # Set where the shape was put together from head and tail: these two, bound.  The tail counts words from
-    # the end of the line: `offset` is the number of all words then.  What is `Later` follows from these.
+    # Set by `finish` where they are more than this.
+    matches: tuple[Placed, ...] = ()  # in the order written
+    target: Placed | None = None  # where its options are in the shape
+
+    # Of a shape that was put together from head and tail: these two, bound; and the number of all its words,
+    # since the tail counts words from the end of the line.
     earlier: Bound | None = None
     later: Bound | None = None
     offset = 0
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
-
-    @Later
-    def matches(self) -> tuple[Placed, ...]:
-        """The matches, in the order written."""
-        return () if self.later is None else tuple([moved(use, self.offset) for use in self.later.matches])
-
-    @Later
-    def target(self) -> Placed | None:
-        """The target, where its options are in the shape."""
-        if self.later is None or self.later.target is None:
-            return None
-        return moved(self.later.target, self.offset)
-
-    @Later
-    def unseen(self) -> tuple[set[str], ...]:
-        """For each hole, the words of its type that are still to be read."""
-        return tuple([memo.unseen for memo in self.memos])
-
-    @Later
-    def where(self) -> dict[str, int]:
-        """Core option letter -> index of its word."""
-        if self.later is None or self.earlier is None:
-            return {}
-        moved_on = {letter: at + self.offset for letter, at in self.later.where.items()}
-        return {**self.earlier.where, **moved_on}
+        self.where: dict[str, int] = {}  # core option letter -> index of its word
 
     @property
     def part(self) -> Bound:
@@ -437,6 +403,49 @@ class Bound:
             and not (self.faults or self.ends or self.opaque)
             and all(isinstance(ref, int) for ref in refs)
         )
+
+
+class Joined(Bound):
+    """A shape put together from head and tail: what it says is what they say, had from them when asked for.
+
+    The values of the head are counted from the first of the rule, those of the tail from the last, whatever
+    stands between.
+    """
+
+    earlier: Bound
+    later: Bound
+
+    def __init__(self, shape: Shape, earlier: Bound, later: Bound, offset: int) -> None:
+        self.shape = shape
+        self.earlier = earlier
+        self.later = later
+        self.offset = offset
+
+
+def _joined_where(bound: Joined) -> dict[str, int]:
+    moved_on = {letter: at + bound.offset for letter, at in bound.later.where.items()}
+    return {**bound.earlier.where, **moved_on}
+
+
+def _of(part: str, name: str) -> Callable[[Joined], Any]:
+    return lambda bound: getattr(getattr(bound, part), name)
+
+
+_EARLIER = ("command", "chain", "source", "source_inverted", "destination", "destination_inverted",
+            "in_interface", "in_inverted", "out_interface", "out_inverted", "lists", "hooked")  # fmt: skip
+_LATER = ("protocol", "protocol_inverted", "fragment", "fragment_inverted", "jump", "goto", "jumps",
+          "reading")  # fmt: skip
+_JOINED: dict[str, Callable[[Joined], Any]] = {
+    **{name: _of("earlier", name) for name in _EARLIER},
+    **{name: _of("later", name) for name in _LATER},
+    "where": _joined_where,
+    "memos": lambda bound: bound.earlier.memos + bound.later.memos,
+    "appends": lambda bound: bound.earlier.appends and bound.later.appends,
+    "matches": lambda bound: tuple([moved(use, bound.offset) for use in bound.later.matches]),
+    "target": lambda bound: None if bound.later.target is None else moved(bound.later.target, bound.offset),
+}
+for _name, _make in _JOINED.items():
+    setattr(Joined, _name, Later(_name, _make))
 
 
 class _Loaded:

@@ -20,6 +20,7 @@ from iptkit.extensions.spec import Extension
 from iptkit.ruleset.bound import (
     CORE_EXACT,
     Bound,
+    Joined,
     Placed,
     Segment,
     bind,
@@ -30,6 +31,8 @@ from iptkit.ruleset.bound import (
 from iptkit.syntax.document import Part, Shape
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from iptkit.ruleset.binding import Binder
     from iptkit.ruleset.bound import Memo, RawMemo
 
@@ -38,13 +41,6 @@ _CONDITIONS = frozenset(
      "--out-interface", "--src", "--dst")
 )  # fmt: skip
 _STARTS = _CONDITIONS | {"-A", "-m", "-j", "-g", "--match", "--jump", "--goto"}
-_HEAD_ATTRIBUTES = (
-    "command", "chain", "source", "source_inverted", "destination", "destination_inverted", "in_interface",
-    "in_inverted", "out_interface", "out_inverted", "lists", "hooked",
-)  # fmt: skip
-_TAIL_ATTRIBUTES = (
-    "protocol", "protocol_inverted", "fragment", "fragment_inverted", "jump", "goto", "jumps", "reading",
-)  # fmt: skip
 _NO_WORDS = Part(())
 _NO_SHAPE = Shape(_NO_WORDS, _NO_WORDS)
 # The attributes of a Bound that one piece sets, by the letter it is noted under.
@@ -63,6 +59,7 @@ class _Piece(NamedTuple):
     """What a run of words does to a rule, with holes and words counted from its own start."""
 
     words: int
+    at: int  # of the core option: 1 behind a `!`
     memos: tuple[Memo | RawMemo, ...]
     letter: str  # of the core option it begins with, "" for -A and -m
     value: Any  # of that option; for most a ref
@@ -72,29 +69,12 @@ class _Piece(NamedTuple):
     free: bool  # the use reads alike whatever the protocol of the rule
 
 
-class _End(NamedTuple):
-    """What the words say from one of the runs of a tail on; values and words are counted from the end."""
-
-    words: int
-    memos: tuple[Memo | RawMemo, ...]
-    matches: tuple[Placed, ...]
-    target: Placed | None
-    reading: tuple[Placed, ...]
-    implicit: bool  # the first use is of a match that its protocol brought
-    where: tuple[tuple[str, int], ...]
-    set: tuple[tuple[str, Any], ...]  # attributes of the Bound, by name
-
-
-_NOTHING = _End(0, (), (), None, (), False, (), ())
-
-
 class _BoundPart(NamedTuple):
     """The head or tail of shapes, bound."""
 
     bound: Bound
     words: int
     letters: frozenset[str]
-    attributes: dict[str, Any]  # what the whole takes from it
 
 
 class Composer:
@@ -104,7 +84,7 @@ class Composer:
         self._binder = binder
         self._pieces: dict[tuple[str | None, ...], _Piece | None] = {}
         self._segments: dict[tuple[int, int, bool, int, bool], Segment | None] = {}
-        self._ends: dict[tuple[Any, ...], _End | None] = {}
+        self._uses: dict[tuple[int, int, int, int], Placed] = {}
         self._parts: dict[Part, _BoundPart | None] = {}
 
     def compose(self, shape: Shape) -> Bound | None:
@@ -131,111 +111,93 @@ class Composer:
             tail = parts[second] = self._tail(second)
         if tail is None or not head.letters.isdisjoint(tail.letters):
             return None
-        out = Bound(shape)
-        attributes = out.__dict__
-        attributes.update(head.attributes)
-        attributes.update(tail.attributes)
-        attributes["memos"] = head.bound.memos + tail.bound.memos
-        attributes["appends"] = head.bound.appends and tail.bound.appends
-        attributes["offset"] = head.words + tail.words
-        return out
+        return Joined(shape, head.bound, tail.bound, head.words + tail.words)
 
     def _head(self, part: Part) -> _BoundPart | None:
-        if not part.words:
-            return None
         bound = bind(self._binder, Shape(_NO_WORDS, part))
-        return None if bound.faults else _part(part, "earlier", bound, _HEAD_ATTRIBUTES)
+        return None if bound.faults else _part(part, bound)
 
     def _tail(self, part: Part) -> _BoundPart | None:
-        """A tail; one with a protocol must begin with it, as all do that iptables saves."""
-        words = part.words
-        at = _first_end(words)
-        first = self._piece(words[:at]) if words else None
+        """A tail; one with a protocol must begin with it, as all do that iptables saves.
+
+        It is gone through from its end, from where its values and words are counted.
+        """
+        pieces: list[_Piece] = []
+        known = self._pieces
+        for run in _runs(part.words):
+            try:
+                piece = known[run]
+            except KeyError:
+                piece = known[run] = self._bind(run)
+            if piece is None:
+                return None
+            pieces.append(piece)
         protocol: tuple[int, bool] = (0, False)
-        if first is not None and first.letter == "p":
-            protocol = first.value, first.beside
-            rest = self._end(words[at:], protocol)
-            end = None if rest is None else self._before(first, words[:at], rest, protocol)
-        else:
-            end = self._end(words, protocol)
-        if end is None:
-            return None
+        if pieces and pieces[0].letter == "p":
+            protocol = pieces[0].value, pieces[0].beside
         bound = Bound(_NO_SHAPE)
-        bound.__dict__.update(end.set)
-        bound.memos = end.memos
-        bound.matches = end.matches
-        bound.target = end.target
-        bound.reading = end.reading
-        bound.where = dict(end.where)
-        if end.target is None:
-            bound.jumps = bound.jump
-        bound.appends = bound.jumps is None or isinstance(bound.jumps, int)
-        return _part(part, "later", bound, _TAIL_ATTRIBUTES)
-
-    def _end(self, words: tuple[str | None, ...], protocol: tuple[int, bool]) -> _End | None:
-        """The words from some run of a tail on, in a rule for this protocol, which stands before them."""
-        if not words:
-            return _NOTHING
-        key = (words, protocol)
-        try:
-            return self._ends[key]
-        except KeyError:
-            at = _first_end(words)
-            piece = self._piece(words[:at])
-            end = None
-            if piece is not None and piece.letter != "p":
-                rest = self._end(words[at:], protocol)
-                if rest is not None:
-                    end = self._before(piece, words[:at], rest, protocol)
-            self._ends[key] = end
-            return end
-
-    def _before(
-        self, piece: _Piece, run: tuple[str | None, ...], rest: _End, protocol: tuple[int, bool]
-    ) -> _End | None:
-        """A run of words and what follows it; None where they are not plainly independent."""
-        letter = piece.letter
-        use = piece.use
-        words = piece.words + rest.words
-        memos = piece.memos + rest.memos
-        where, attributes = rest.where, rest.set
-        matches, target, reading, implicit = rest.matches, rest.target, rest.reading, rest.implicit
-        if letter:
-            # Addresses and interfaces that stand behind other options are left to the plain binder.
-            if letter in "sdio" or letter in [other for other, _ in where]:
-                return None
-            value = piece.value
-            if letter != "p" and value.__class__ is int:
-                value -= len(memos)
-            where = ((letter, (run[0] == "!") - words), *where)
-            names = _ATTRIBUTES[letter]
-            attributes = ((names[0], value), (names[1], piece.beside), *attributes)
-        if use is not None:
-            segment = use.segment
-            if implicit:
-                return None  # this match may have an option that begins alike
-            cls = segment.cls
-            if target is not None and target.segment.cls is cls:
-                return None
-            for match in matches:
-                if match.segment.cls is cls:
-                    return None  # whose options are whose is told by which was first
-            if not piece.free:
-                found = self._within(segment, protocol)
-                if found is None:
+        words = 0
+        memos: tuple[Memo | RawMemo, ...] = ()
+        matches: list[Placed] = []
+        reading: list[Placed] = []
+        classes = set()
+        where: dict[str, int] = {}
+        implicit = False  # the use before was of a match that its protocol brought
+        for piece in reversed(pieces):
+            letter = piece.letter
+            words += piece.words
+            memos = piece.memos + memos
+            if letter:
+                # Addresses and interfaces that stand behind other options are left to the plain binder.
+                if letter in "sdio" or letter in where or (letter == "p" and piece is not pieces[0]):
                     return None
-                segment = found
-            holes = tuple([hole - len(memos) for hole in use.holes])
-            key = itemgetter(*holes) if holes else no_values
-            placed = Placed(segment, key, use.word - words, use.named, holes)
-            implicit = not use.named
-            if piece.target:
-                target = placed
-                reading = (*reading, placed) if segment.needs_reading else reading
-            else:
-                matches = (placed, *matches)
-                reading = (placed, *reading) if segment.needs_reading else reading
-        return _End(words, memos, matches, target, reading, implicit, where, attributes)
+                where[letter] = piece.at - words
+                name, beside = _ATTRIBUTES[letter]
+                value = piece.value
+                if value.__class__ is int and letter != "p":
+                    value -= len(memos)
+                setattr(bound, name, value)
+                setattr(bound, beside, piece.beside)
+            if piece.use is not None:
+                segment: Segment | None = piece.use.segment
+                if not piece.free:
+                    segment = self._within(piece.use.segment, protocol)
+                # An implicit match may have an option that begins alike; of two uses of one match,
+                # whose options are whose is told by which was first.
+                if segment is None or implicit or segment.cls in classes:
+                    return None
+                classes.add(segment.cls)
+                placed = self._placed(piece, segment, words, len(memos))
+                implicit = not placed.named
+                if piece.target:
+                    bound.target = placed
+                else:
+                    matches.append(placed)
+                if segment.needs_reading:
+                    reading.append(placed)
+        bound.memos = memos
+        bound.matches = tuple(matches[::-1])
+        if bound.target is None:
+            bound.jumps = bound.jump
+        elif bound.target in reading:
+            reading.remove(bound.target)  # it is read last, wherever it stands
+            reading.insert(0, bound.target)
+        bound.reading = tuple(reading[::-1])
+        bound.where = where
+        bound.appends = bound.jumps is None or isinstance(bound.jumps, int)
+        return _part(part, bound)
+
+    def _placed(self, piece: _Piece, segment: Segment, words: int, values: int) -> Placed:
+        """A piece's use where so many words and values of the tail are left."""
+        key = (id(piece), id(segment), words, values)
+        found = self._uses.get(key)
+        if found is None:
+            use = piece.use
+            assert use is not None
+            holes = tuple([hole - values for hole in use.holes])
+            take = itemgetter(*holes) if holes else no_values
+            found = self._uses[key] = Placed(segment, take, use.word - words, use.named, holes)
+        return found
 
     def _within(self, segment: Segment, protocol: tuple[int, bool]) -> Segment | None:
         """The segment as it reads in a rule for this protocol; None where a requirement is not met."""
@@ -258,13 +220,6 @@ class Composer:
                 made = self._binder.segment(segment.cls, segment.fields, facts)
             self._segments[key] = made
             return made
-
-    def _piece(self, run: tuple[str | None, ...]) -> _Piece | None:
-        try:
-            return self._pieces[run]
-        except KeyError:
-            piece = self._pieces[run] = self._bind(run)
-            return piece
 
     def _bind(self, run: tuple[str | None, ...]) -> _Piece | None:
         """Bind one run of words by itself, after a bare -A."""
@@ -303,23 +258,36 @@ class Composer:
                 and cls.missing.__func__ is Extension.missing.__func__  # type: ignore[attr-defined]  # a classmethod
                 and not bound.faults
             )
-        return _Piece(len(run), bound.memos[skip:], letter, value, beside, use, not bound.matches, free)
+        return _Piece(
+            len(run),
+            int(run[0] == "!"),
+            bound.memos[skip:],
+            letter,
+            value,
+            beside,
+            use,
+            not bound.matches,
+            free,
+        )
 
 
-def _part(part: Part, name: str, bound: Bound, taken: tuple[str, ...]) -> _BoundPart:
-    given = vars(bound)
-    attributes = {name: bound, **{each: given[each] for each in taken if each in given}}
-    return _BoundPart(bound, len(part.words), frozenset(bound.where), attributes)
+def _part(part: Part, bound: Bound) -> _BoundPart:
+    return _BoundPart(bound, len(part.words), frozenset(bound.where))
 
 
-def _first_end(words: tuple[str | None, ...]) -> int:
-    """Where the run of words ends that begins with an option of iptables itself, its `!` included."""
-    begins = 1 + (words[:1] == ("!",))
-    for at in range(begins, len(words)):
+def _runs(words: tuple[str | None, ...]) -> Iterator[tuple[str | None, ...]]:
+    """Cut words before each option of iptables itself, its `!` included."""
+    begin = 0
+    at = 1 + (words[:1] == ("!",))
+    while at < len(words):
         word = words[at]
         if word in _STARTS:
-            return at - (word in _CONDITIONS and words[at - 1] == "!")
-    return len(words)
+            end = at - (word in _CONDITIONS and words[at - 1] == "!")
+            yield words[begin:end]
+            begin = end
+        at += 1
+    if words:
+        yield words[begin:]
 
 
 def _exact(run: tuple[str | None, ...], uses: list[Placed]) -> bool:

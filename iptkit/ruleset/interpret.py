@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import gc
 import re
-from collections import deque
 from itertools import filterfalse, islice
 from operator import getitem
 from typing import TYPE_CHECKING, Any
@@ -40,23 +39,26 @@ from iptkit.text.codes import name_of
 from iptkit.text.diagnostic import BOTH, Diagnostic, Severity, Span
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-    from iptkit.ruleset.binding import Binder, Bound, Placed, RawMemo, Ref
+    from iptkit.ruleset.binding import Binder, Bound, Placed, RawMemo, Ref, Segment
     from iptkit.ruleset.model import Counters
     from iptkit.ruleset.steps import Step
     from iptkit.syntax.document import Document, Line, Shape
 
-    # A bound, and of it: where chain and jump are, whether that is -g, whether it has interfaces, the words
-    # still to be read by hole, the segments to read.
-    _Plan = tuple[Bound, int, int | None, bool, bool, tuple[set[str], ...], tuple[Placed, ...]]
+    # What to note of a rule whose words are looked at later: of which word, and how; of which use, and how.
+    _Notes = tuple[
+        tuple[tuple[int, Callable[[str], None]], ...],
+        tuple[tuple[Callable[[list[str]], Any], Callable[[Any], None]], ...],
+    ]
+    # A bound, and of it: where chain and jump are, whether that is -g, whether it has interfaces, the notes.
+    _Plan = tuple[Bound, int, int | None, bool, bool, *_Notes]
 
-add = set.add
-consume = deque[None](maxlen=0).extend  # runs through an iterator, and keeps nothing
 _WORD = re.compile(r"[^ \t\r\0]*")
 COUNTERS = -2  # where a fault stands: in the counters before a rule
 _NUMBER = re.compile(r"[ \t\n\v\f\r]*([+-]?)([0-9]+)")
 _TOP = 2**64 - 1
+_TOP_DIGITS = 20
 POLICIES = ("ACCEPT", "DROP")
 
 
@@ -167,9 +169,12 @@ class _Interpreter:
         trusting: bool = False,
     ) -> None:
         self.trusting = trusting
-        self.passed_by = False  # are there values not looked at yet?
         self.plans: dict[Shape | None, _Plan | None] = {}
-        self.uses: list[tuple[Placed, tuple[Memo | RawMemo, ...]]] = []  # segments with such values
+        self.passed_by = False  # are there values not looked at yet?
+        self.notes: dict[Bound, _Notes] = {}  # by parts of shapes
+        self.uses: dict[
+            Segment, tuple[Memo | RawMemo, ...]
+        ] = {}  # that are to be read, with what reads their words
         # Names that -j, and -g, may take here, to themselves.
         self.goals: tuple[dict[str, str], dict[str, str]] = ({}, {})
         self.document = document
@@ -532,7 +537,7 @@ class _Interpreter:
                 plan = plans[line.shape] = self._plan(line.shape)
             if plan is None:
                 return line
-            bound, at_chain, jump, goto, hooked, unseen, reading = plan
+            bound, at_chain, jump, goto, hooked, words, uses = plan
             raws = line.values
             chain = chains.get(raws[at_chain])
             if chain is None:
@@ -545,6 +550,7 @@ class _Interpreter:
                     if not self._may_go(goal, bound):
                         return line
                     goals[goto][goal] = goal
+                    bound.part.memos[jump].unseen.add(goal)
                 else:
                     raws[jump] = known  # one string for all rules that go there
             if hooked and chain.name in HOOKS and self._misplaced(bound, (), chain.name):
@@ -556,13 +562,10 @@ class _Interpreter:
                 except _Refused:
                     return line
             self.passed_by = True
-            consume(map(add, unseen, raws))
-            for placed in reading:
-                words = placed.segment.unseen
-                if not words:
-                    memos = bound.memos
-                    self.uses.append((placed, tuple([memos[hole] for hole in placed.holes])))
-                words.add(placed.key(raws))
+            for hole, note in words:
+                note(raws[hole])
+            for key, note_use in uses:
+                note_use(key(raws))
             rule = Rule(binder, line, bound, None, counters)
             chain.rules.append(rule)
             if noflush and section is not None:
@@ -576,11 +579,41 @@ class _Interpreter:
             return None
         binder = self.binder
         bound = binder.known.get(shape) or binder.bound(shape)
-        if not bound.appends or bound.counters is not None:
+        head = tail = bound
+        first = 0
+        if bound.earlier is not None and bound.later is not None:
+            head, tail = bound.earlier, bound.later
+            first = -len(tail.memos)
+        if not head.appends or not tail.appends or head.counters is not None:
             return None
-        at_chain: int = bound.chain  # type: ignore[assignment]  # holes all, or it would not be `appends`
-        jump: int | None = bound.jumps  # type: ignore[assignment]  # likewise
-        return bound, at_chain, jump, bound.goto, bound.hooked, bound.unseen, bound.reading
+        at_chain: int = head.chain  # type: ignore[assignment]  # holes all, or it would not be `appends`
+        jump: int | None = tail.jumps  # type: ignore[assignment]  # likewise
+        words, uses = self.notes.get(tail) or self._notes(tail, first)
+        if head is not tail:
+            more_words, more_uses = self.notes.get(head) or self._notes(head, 0)
+            words += more_words
+            uses += more_uses
+        return bound, at_chain, jump, tail.goto, head.hooked, words, uses
+
+    def _notes(self, part: Bound, first: int) -> _Notes:
+        """What to note of rules with this part, whose values are counted from `first`.
+
+        Of words that may say anything nothing is noted, and not where they jump.
+        """
+        memos = part.memos
+        for placed in part.reading:
+            self.uses[placed.segment] = tuple([memos[hole] for hole in placed.holes])
+        found = self.notes[part] = (
+            tuple(
+                [
+                    (hole, memo.unseen.add)
+                    for hole, memo in enumerate(memos, first)
+                    if memo.__class__ is Memo and hole != part.jumps
+                ]
+            ),
+            tuple([(placed.key, placed.segment.unseen.add) for placed in part.reading]),
+        )
+        return found
 
     def _may_go(self, goal: str, bound: Bound) -> bool:
         """May a rule of this table go there?  `goal` is a raw word; the careful way has the quoted ones."""
@@ -609,8 +642,7 @@ class _Interpreter:
                     value = memo[raw]
                     if lists and len(value) != 1:
                         raise _NotPlain
-            for placed, of in self.uses:
-                segment = placed.segment
+            for segment, of in self.uses.items():
                 if len(of) == 1:
                     only = of[0]
                     words_left: Iterable[Any] = segment.unseen
@@ -627,9 +659,8 @@ class _Interpreter:
         finally:
             for memo in memos:
                 memo.unseen.clear()
-            for placed, _ in self.uses:
-                placed.segment.unseen.clear()
-            self.uses.clear()
+            for segment in self.uses:
+                segment.unseen.clear()
 
     def _is_nat(self) -> bool:
         return self.section is not None and self.section.table.name == "nat"
@@ -1152,12 +1183,14 @@ def check_chain_name(name: str) -> None:
 
 def parse_counter(text: str, what: str, word: int = -1) -> int:
     """One counter as sscanf's %llu reads it: a leading number, clamped to 64 bits; `word` says where."""
+    if text.isdecimal() and len(text) < _TOP_DIGITS:
+        return int(text)  # nearly all are such
     found = _NUMBER.match(text)
     if found is None:
         hint = "[packets:bytes]"
         raise _Refused(Fault("IPT027", f"the {what} counter {text!r} is not a number", word, hint))
     digits = found[2].lstrip("0")
-    number = min(int(digits or "0"), _TOP) if len(digits) <= 20 else _TOP  # 2**64 has 20 digits
+    number = min(int(digits or "0"), _TOP) if len(digits) <= _TOP_DIGITS else _TOP
     return (2**64 - number) & _TOP if found[1] == "-" and number < _TOP else number
 
 

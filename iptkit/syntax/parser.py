@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import gc
 import re
-from sys import intern
 from typing import TYPE_CHECKING, NamedTuple
 
 from iptkit.syntax.document import (
@@ -65,11 +64,11 @@ class Parser:
     """Parses documents and remembers the shapes it met, for any number of files."""
 
     def __init__(self) -> None:
-        # By what stands between the values of a plain line:
-        self._by_key: dict[tuple[str, ...], Shape | None] = {}
+        # By what stands between the values of a plain line, a line feed in the place of each:
+        self._by_key: dict[str, Shape | None] = {}
+        self._heads: dict[str, Part] = {}
+        self._tails: dict[str, Part | None] = {}
         self._literals: dict[str, _Literal] = {}
-        self._heads: dict[tuple[str, ...], Part] = {}
-        self._tails: dict[tuple[str, ...], Part | None] = {}
         self._parts: dict[tuple[str | None, ...], Part] = {}
         self._shapes: dict[tuple[Part, Part], Shape] = {}
         self._kinds = memo().kinds
@@ -128,7 +127,7 @@ class Parser:
                 add(self._slow(number, raw, not joined or number < len(raws)))
                 continue
             parts = split(body)
-            key = tuple(parts[::2])
+            key = "\n".join(parts[::2])
             try:
                 shape = known[key]
             except KeyError:
@@ -164,44 +163,41 @@ class Parser:
             return CommitLine(number, raw)
         return self._slow(number, raw, ended)
 
-    def _new_key(self, key: tuple[str, ...]) -> Shape | None:
+    def _new_key(self, key: str) -> Shape | None:
         """The shape of a plain line's key, or None when such lines are not plain."""
-        key = tuple(map(intern, key))  # keys are many, and made of few literals
-        count = 0
-        if key[0].rstrip(" ") == "-A":
+        literals = self._literals
+        found = [literals.get(text) or literals.setdefault(text, _literal(text)) for text in key.split("\n")]
+        count = at = 0
+        if found[0].words[0] == "-A" and len(found[0].words) == 2:
             # The last literal has no value behind it, and the first is the -A.
-            for literal in key[:-1]:
-                if literal in _HEAD_LITERALS or not count or (" " in literal[1:] and _is_respaced(literal)):
-                    count += 1
-                else:
+            for literal in found[:-1]:
+                if count and not literal.of_head:
                     break
-        first, rest = key[:count], key[count:]
-        try:
-            head = self._heads[first]
-        except KeyError:
-            head = self._heads[first] = self._part(tuple([w for text in first for w in _literal(text).words]))
+                count += 1
+                at += len(literal.text) + 1
+        first, rest = key[:at], key[at:]
+        head = self._heads.get(first)
+        if head is None:
+            head = self._heads[first] = self._part(tuple([w for each in found[:count] for w in each.words]))
         try:
             tail = self._tails[rest]
         except KeyError:
-            tail = self._tails[rest] = self._new_tail(rest)
-        found = None
+            tail = self._tails[rest] = self._new_tail(found[count:])
+        shape = None
         if tail is not None and len(head.words) + len(tail.words) <= ARGUMENT_LIMIT - 4:
-            found = self._shape(head, tail)
-        self._by_key[key] = found
-        return found
+            shape = self._shape(head, tail)
+        self._by_key[key] = shape
+        return shape
 
-    def _new_tail(self, key: tuple[str, ...]) -> Part | None:
+    def _new_tail(self, literals: list[_Literal]) -> Part | None:
         words: list[str | None] = []
-        literals = self._literals
-        last = len(key) - 1
-        for at, text in enumerate(key):
-            try:
-                literal = literals[text]
-            except KeyError:
-                literal = literals[text] = _literal(text)
-            if literal.odd or (literal.decides and at != last):
+        for literal in literals:
+            if literal.odd:
                 return None
             words += literal.words
+        for literal in literals[:-1]:
+            if literal.decides:
+                return None
         return self._part(tuple(words[:-1]))
 
     def _part(self, words: tuple[str | None, ...]) -> Part:
@@ -250,17 +246,14 @@ class Parser:
 _HEAD_LITERALS = frozenset([f"{bang} {option}" for option in HEAD_OPTIONS for bang in ("", " !")])
 
 
-def _is_respaced(literal: str) -> bool:
-    """Is it one of a head, but for the blanks between its words?"""
-    return " " + " ".join(filter(None, literal.split(" "))) in _HEAD_LITERALS
-
-
 class _Literal(NamedTuple):
     """What stands between two values of a plain line."""
 
+    text: str
     words: tuple[str | None, ...]  # with None for the value that follows
     odd: bool  # has a quote in it, so the line is not plain
     decides: bool  # a value that follows would decide how the line reads
+    of_head: bool  # may stand in a head
 
 
 def _literal(text: str) -> _Literal:
@@ -268,7 +261,8 @@ def _literal(text: str) -> _Literal:
     last = words[-1] if words else ""
     # After -j and -g a value may follow: it is the name of a chain, or of a target without options.
     decides = last not in ("-j", "-g") and _DECIDES.match(last) is not None
-    return _Literal((*words, None), '"' in text, decides)
+    of_head = " " + " ".join(filter(None, text.split(" "))) in _HEAD_LITERALS
+    return _Literal(text, (*words, None), '"' in text, decides, of_head)
 
 
 def _quote(text: str) -> str:

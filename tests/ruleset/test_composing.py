@@ -87,7 +87,7 @@ def seen(bound: Bound) -> dict[str, Any]:
         return segment.cls, fields, segment.rule, use.word + offset, use.named, holes
 
     out = {}
-    for name in (n for n in sorted({*dir(Bound), *vars(bound)}) if not n.startswith("__") and n not in HOW):
+    for name in (n for n in dir(bound) if not n.startswith("__") and n not in HOW):
         value = getattr(bound, name)
         if name == "matches":
             value = [placed(use) for use in value]
