@@ -90,18 +90,19 @@ class PartFacts:
             found = self._distinct[placed.holes] = frozenset(map(placed.key, self.values))
         return found
 
+    def goals(self) -> list[str]:
+        """For each rule the word after -j or -g, where no options follow; "" where they do."""
+        jump = self.bound.jumps
+        if isinstance(jump, int):
+            return [values[jump] for values in self.values]
+        return [jump or ""] * len(self.rules)
+
     def accepting(self) -> list[tuple[Rule, Chain]]:
         """The rules, each with its chain, less such that surely do not accept."""
         found = self._accepting
         if found is None:
-            jump = self.bound.jumps
-            found = list(zip(self.rules, self.chains, strict=True))
-            if isinstance(jump, int):
-                found = [
-                    each
-                    for each, values in zip(found, self.values, strict=True)
-                    if values[jump] == "ACCEPT" or values[jump][:1] == '"'
-                ]
+            rows = zip(self.rules, self.chains, self.goals(), strict=True)
+            found = [(rule, chain) for rule, chain, goal in rows if goal == "ACCEPT" or goal[:1] == '"']
             self._accepting = found
         return found
 
@@ -146,24 +147,16 @@ class UseFacts(NamedTuple):
 
 
 class Stated(NamedTuple):
-    """A part that asks for connection states."""
+    """A part that asks for connection states, and for each of its rules these as bits."""
 
     part: PartFacts
-    placed: Placed
-    known: dict[Words, tuple[int, bool] | None]  # these as bits and whether they are negated, by words
+    states: list[int]  # 0 for a rule that asks for any others than these
 
     def rules(self, any_of: int) -> Iterator[tuple[Rule, Chain, int]]:
-        """The rules that ask for one of some states, not negated: each with its chain and all its states."""
-        part, placed = self.part, self.placed
-        asked: dict[Words, int] = {}
-        for words in part.distinct(placed):
-            states = self.known[words]
-            if states is not None and states[0] & any_of and not states[1]:
-                asked[words] = states[0]
-        if asked:
-            for rule, chain, words in zip(part.rules, part.chains, part.words(placed), strict=True):
-                if words in asked:
-                    yield rule, chain, asked[words]
+        """The rules that ask for one of some states: each with its chain and all its states."""
+        for rule, chain, states in zip(self.part.rules, self.part.chains, self.states, strict=True):
+            if states & any_of:
+                yield rule, chain, states
 
 
 class TargetAt(NamedTuple):
@@ -187,9 +180,7 @@ class SectionFacts:
         self._heads: dict[Bound, PartFacts] = {}
         self._jumped: dict[str, Any] = {}  # a word after -j -> the target
         self._went: dict[str, Any] = {}  # and after -g
-        # Known when `jumps` is:
-        self.quotes_jumps = False  # is a name after -j in quotes?
-        self.verdicts: set[str] = set()  # the verdicts that occur
+        self.quotes_jumps = False  # is a name after -j in quotes?  (Known when `jumps` is.)
 
     # -- its rules, by what they have in common
 
@@ -255,24 +246,27 @@ class SectionFacts:
         out = []
         for segment, sites in self.sites.items():
             if segment.cls.name in STATE_MATCHES:
-                known: dict[Words, tuple[int, bool] | None] = {}
+                known: dict[Words, int] = {}
                 for placed, part in sites:
                     for words in part.distinct(placed):
                         if words not in known:
-                            known[words] = states_in(self.facts.use(placed, part, words))
-                    out.append(Stated(part, placed, known))
+                            states = states_in(self.facts.use(placed, part, words))
+                            known[words] = 0 if states is None or states[1] else states[0]
+                    out.append(Stated(part, list(map(known.__getitem__, part.words(placed)))))
         return out
 
     @functools.cached_property
-    def jumps(self) -> tuple[dict[str, list[tuple[str, Rule]]], dict[str, list[TargetAt]]]:
+    def jumps(self) -> tuple[dict[str, list[tuple[str, Rule]]], dict[str, list[TargetAt]], set[str]]:
         """What is behind the words after -j and -g, where no options follow.
 
         First for each chain the chains it calls, with the calling rule, not in
         the order of the chain.  Then the rules with a target without options,
-        and those with QUEUE, by its name: their shapes do not tell.
+        and those with QUEUE, by its name: their shapes do not tell.  Last the
+        chains that may have a RETURN.
         """
         calls: dict[str, list[tuple[str, Rule]]] = {}
         bare: dict[str, list[TargetAt]] = {}
+        returning: set[str] = set()
         chains = self.chains
         names: dict[str, str] = {}  # a word after -j -> the name of such a target, "" for a verdict
         renames = self.facts.renames
@@ -281,11 +275,12 @@ class SectionFacts:
             jump = bound.jumps
             if jump is None:
                 continue
-            if isinstance(jump, int):
-                words = [values[jump] for values in part.values]
-            else:
-                words = [jump] * len(part.rules)
-            if not renames and all(names.get(word) == "" for word in set(words)):
+            words = part.goals()
+            distinct = set(words)
+            if "RETURN" in distinct or any(word[:1] == '"' for word in distinct):
+                rows = zip(part.chains, words, strict=True)
+                returning.update([chain.name for chain, word in rows if word == "RETURN" or word[:1] == '"'])
+            if not renames and all(names.get(word) == "" for word in distinct):
                 continue
             for rule, chain, word in zip(part.rules, part.chains, words, strict=True):
                 known = chains.get(word)
@@ -303,8 +298,6 @@ class SectionFacts:
                         if name:
                             at = bound.where["j"] + rule.bound.offset + 1
                             bare.setdefault(name, []).append(TargetAt(rule, chain, at))
-                        else:
-                            self.verdicts.add(target.name)
                         continue
                     to = target.chain
                 caller = chain.name
@@ -312,7 +305,12 @@ class SectionFacts:
                     calls[caller].append((to, rule))
                 else:
                     calls[caller] = [(to, rule)]
-        return calls, bare
+        return calls, bare, returning
+
+    @property
+    def returning(self) -> set[str]:
+        """The chains that may have a RETURN."""
+        return self.jumps[2]
 
     @property
     def bare_targets(self) -> dict[str, list[TargetAt]]:
@@ -536,12 +534,15 @@ class Facts:
         starts: set[int] = set()
         for pattern in patterns:
             # One that is plain text need not be looked for where it does not occur.
-            first = pattern if pattern.isspace() else pattern[pattern[0] == "\\"]
-            if first in text:
-                find = text.rfind
-                for hit in re.finditer(pattern, text):
-                    at = hit.start()
+            find = text.rfind
+            if pattern.isspace():
+                at = text.find(pattern)
+                while at >= 0:
                     starts.add(find("\n", 0, at) + 1)
+                    at = text.find(pattern, at + len(pattern))
+            elif pattern[pattern[0] == "\\"] in text:
+                for hit in re.finditer(pattern, text):
+                    starts.add(find("\n", 0, hit.start()) + 1)
         out = []
         number = 1
         before = 0
@@ -555,6 +556,11 @@ class Facts:
     def other_lines(self) -> list[Line]:
         """The lines that are no rules."""
         return [line for line in self.document.lines if line.__class__ is not RuleLine]
+
+    @functools.cached_property
+    def quotes_chains(self) -> bool:
+        """Is a name after -A in quotes?"""
+        return '-A "' in self.document.source.text
 
     @functools.cached_property
     def spaced(self) -> set[int]:

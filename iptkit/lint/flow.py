@@ -80,14 +80,11 @@ class Item:
     `changing` says whether what it matches does not follow from the packet alone.
     """
 
-    __slots__ = ("_chain", "_epochs", "_flow", "_region", "at", "changing", "rule", "rules", "target")
+    __slots__ = ("_chain", "_flow", "_region", "at", "changing", "rule", "rules", "target")
 
-    def __init__(
-        self, flow: Flow, chain: str, at: int, rule: Rule, target: Any, epochs: dict[str, int]
-    ) -> None:
+    def __init__(self, flow: Flow, chain: str, at: int, rule: Rule, target: Any) -> None:
         self._flow = flow
         self._chain = chain
-        self._epochs = epochs  # how often what may be rewritten was before it
         self._region: Region | None = None
         self.at = at  # counted in lines that are not refused
         self.rule = rule  # the first of its rules
@@ -104,7 +101,7 @@ class Item:
         """What it may match, whatever comes before it."""
         found = self._region
         if found is None:
-            found = self._region = self._flow.region(self.rules, self._chain, self._epochs)
+            found = self._region = self._flow.region(self._chain, self)
         return found
 
 
@@ -180,6 +177,7 @@ class Flow:
         self.remains = Remains(self.asked.domain, self.work)
         self._items: dict[str, list[Item]] = {}
         self._places: dict[str, dict[int, int]] = {}
+        self._before: dict[str, list[dict[str, int]]] = {}
         self._taken: dict[str, Index] = {}
         self._asking: dict[str, Index] = {}
         self._changing: dict[Bound, bool] = {}
@@ -229,7 +227,6 @@ class Flow:
         target_of = self._section.target_of
         refused = self._refused
         out: list[Item] = []
-        epochs = dict.fromkeys(self._rewritten, 0)
         before: RuleLine | None = None
         for rule in rules:
             line = rule.line
@@ -240,22 +237,33 @@ class Flow:
                 out[-1].rules.append(rule)
                 continue
             before = line
-            target = target_of(rule)
-            item = Item(self, name, len(out), rule, target, epochs)
-            out.append(item)
-            rewritten = self._rewritten_by(target) if epochs else ()
-            if rewritten:
-                epochs = dict(epochs)
-                for kind in rewritten:
-                    epochs[kind] += 1
+            out.append(Item(self, name, len(out), rule, target_of(rule)))
         return out
 
-    def region(self, rules: list[Rule], chain: str, epochs: dict[str, int]) -> Region:
-        """The packets that rules of a chain may match."""
-        asked = self.asked.region(rules[0])
-        if len(rules) > 1:
-            asked = [box for rule in rules for box in self.asked.region(rule)]
-        return [self._then(box, chain, epochs) for box in asked] if epochs else asked
+    def region(self, chain: str, item: Item) -> Region:
+        """The packets that the rules of an item of a chain may match."""
+        asked = self.asked.region(item.rule)
+        if len(item.rules) > 1:
+            asked = [box for rule in item.rules for box in self.asked.region(rule)]
+        if not self._rewritten or asked == EVERYTHING:
+            return asked
+        epochs = self._epochs(chain)[item.at]
+        return [self._then(box, chain, epochs) for box in asked]
+
+    def _epochs(self, chain: str) -> list[dict[str, int]]:
+        """For each item of a chain, how often what may be rewritten was before it."""
+        found = self._before.get(chain)
+        if found is None:
+            found = self._before[chain] = []
+            epochs = dict.fromkeys(self._rewritten, 0)
+            for item in self.items(chain):
+                found.append(epochs)
+                rewritten = self._rewritten_by(item.target)
+                if rewritten:
+                    epochs = dict(epochs)
+                    for kind in rewritten:
+                        epochs[kind] += 1
+        return found
 
     def item(self, name: str, rule: Rule) -> Item | None:
         """The item of a rule; None for refused rules, and for those of long chains that name an address."""

@@ -111,7 +111,7 @@ class SavedForms:
     def _quoted_names(self) -> None:
         """Names of chains in quotes, which they never need."""
         section = self._section
-        if '-A "' in self._facts.document.source.text:
+        if self._facts.quotes_chains:
             self._suspect_quotes([(bound.chain, section.head(bound)) for bound in section.shapes_of_heads])
         if section.jumps and section.quotes_jumps:
             self._suspect_quotes([(bound.jumps, part) for bound, part in section.parts.items()])

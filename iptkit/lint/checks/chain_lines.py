@@ -44,12 +44,11 @@ class DuplicateChain(FileCheck, code="IPT024"):
     """
 
     def look(self, facts: Facts) -> Iterator[Diagnostic]:
-        text = facts.document.source.text
         declared = sum(
-            sum(isinstance(line, ChainLine) for line in section.chain_lines.values())
+            sum([line.__class__ is ChainLine for line in section.chain_lines.values()])
             for section in facts.sections
         )
-        if text.count("\n:") + text.startswith(":") == declared:
+        if sum([line.__class__ is ChainLine for line in facts.other_lines]) == declared:
             return
         seen: dict[str, ChainLine] = {}
         table = ""

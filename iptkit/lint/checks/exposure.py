@@ -44,7 +44,7 @@ from iptkit.lint.conditions import (
 from iptkit.lint.intervals import difference, is_within, one, union
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator
 
     from iptkit.extensions.spec import Extension
     from iptkit.lint.facts import Facts, PartFacts, SectionFacts
@@ -130,25 +130,26 @@ def open_chains(
 
 def using(
     section: SectionFacts,
-    builtins: tuple[str, ...],
+    chains: Container[str],
     parts: Iterable[PartFacts],
     heads: Callable[[SectionFacts, Bound], bool] | None = None,
     *,
     accepting: bool = False,
 ) -> Iterator[Used]:
-    """The rules of some parts in chains that built-in chains lead to, each line once, in their order.
+    """The rules of some parts in some chains, each line once, in their order.
 
     `heads` is asked about the parts of their shapes that have addresses and
     interfaces.  With `accepting` rules that surely do not accept are left out.
     """
-    graph = section.calls.nft
-    reached = graph.below(tuple([name for name in builtins if name in graph.from_builtin]))
     found: dict[int, Used] = {}
     known: dict[Bound, bool] = {}
+    refused = section.refused
     for part in parts:
         if accepting and part.bound.jumps is None:
             continue
         for rule, chain in part.accepting() if accepting else zip(part.rules, part.chains, strict=True):
+            if chain.name not in chains:
+                continue
             if heads is not None:
                 head = rule.bound.earlier or rule.bound
                 may_be = known.get(head)
@@ -157,10 +158,16 @@ def using(
                 if not may_be:
                     continue
             number = rule.line.number
-            if chain.name in reached and number not in found and number not in section.refused:
+            if number not in found and number not in refused:
                 found[number] = Used(rule, chain)
     for number in sorted(found):
         yield found[number]
+
+
+def _below(section: SectionFacts, *builtins: str) -> Container[str]:
+    """The chains that built-in chains lead to, and these themselves."""
+    graph = section.calls.nft
+    return graph.below(tuple([name for name in builtins if name in graph.from_builtin]))
 
 
 def _may_lack_source(section: SectionFacts, bound: Bound) -> bool:
@@ -203,7 +210,7 @@ class _PortOpen(SectionCheck):
         if section.name != "filter":
             return
         parts = [part for part in section.parts_with(*_DESTINATION) if self._may_be_open(part.bound)]
-        for rule, chain in using(section, ("INPUT",), parts, _may_lack_source, accepting=True):
+        for rule, chain in using(section, _below(section, "INPUT"), parts, _may_lack_source, accepting=True):
             if not is_accept(section.target_of(rule)) or names_source(rule):
                 continue
             flow = flow or section.flow
@@ -343,7 +350,9 @@ class SourcePortTrust(SectionCheck, code="IPT308"):
         if section.name != "filter":
             return
         parts = [part for part in section.parts_with(*_SOURCE) if not part.bound.opaque]
-        for rule, chain in using(section, _INPUT_AND_FORWARD, parts, _may_lack_sender, accepting=True):
+        for rule, chain in using(
+            section, _below(section, *_INPUT_AND_FORWARD), parts, _may_lack_sender, accepting=True
+        ):
             if not is_accept(section.target_of(rule)) or _names_sender(rule):
                 continue
             flow = flow or section.flow
@@ -398,7 +407,9 @@ class AnyAnyAccept(SectionCheck, code="IPT305"):
         if section.name != "filter":
             return
         parts = [part for bound, part in section.parts.items() if may_say_nothing(bound)]
-        for rule, chain in using(section, _INPUT_AND_FORWARD, parts, _may_lack_source, accepting=True):
+        for rule, chain in using(
+            section, _below(section, *_INPUT_AND_FORWARD), parts, _may_lack_source, accepting=True
+        ):
             if not is_accept(section.target_of(rule)) or not is_unconditional(rule):
                 continue
             flow = flow or section.flow
@@ -442,7 +453,7 @@ class IcmpAllDropped(SectionCheck, code="IPT311"):
             FRAGMENT: one(0),
         }
         parts = [part for bound, part in section.parts.items() if _is_icmp(bound)]
-        for rule, chain in using(section, _INPUT_AND_FORWARD, parts):
+        for rule, chain in using(section, _below(section, *_INPUT_AND_FORWARD), parts):
             if names_target(section.target_of(rule)) in ("DROP", "REJECT") and not _names_type(rule):
                 flow = section.flow
                 if flow is None:
@@ -487,7 +498,9 @@ class IcmpRedirectAccept(SectionCheck, code="IPT317"):
         if section.name != "filter":
             return
         parts = section.parts_with("--icmp-type", "--icmpv6-type")
-        for rule, chain in using(section, _INPUT_AND_FORWARD, parts, _may_lack_source, accepting=True):
+        for rule, chain in using(
+            section, _below(section, *_INPUT_AND_FORWARD), parts, _may_lack_source, accepting=True
+        ):
             if not is_accept(section.target_of(rule)) or not _names_redirect(rule, kind):
                 continue
             flow = flow or section.flow
@@ -620,24 +633,19 @@ class DnatUnscoped(SectionCheck, code="IPT319"):
     def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
         if section.name != "nat":
             return
-        flow = None
-        reached: set[str] = set()
         targets = {id(each.rule) for each in section.bare_targets.get("REDIRECT", ())}
         wanted = _may_redirect if targets else _redirects
         parts = [part for bound, part in section.parts.items() if wanted(bound)]
-        for rule, chain in using(section, ("PREROUTING",), parts, _may_lack_destination):
-            if rule.bound.part.target is None and id(rule) not in targets:
-                continue
-            if flow is None:
-                flow = section.flow
-                if flow is None:
-                    return
-                reached = open_chains(
-                    section, flow, ("PREROUTING",), lambda rule: not _names_destination(rule)
-                )
+        flow = section.flow if parts else None
+        if flow is None:
+            return
+        reached = open_chains(
+            section, flow, ("PREROUTING",), lambda rule: not _names_destination(section, rule)
+        )
+        for rule, chain in using(section, reached, parts, _may_lack_destination):
             if (
-                chain.name in reached
-                and not _names_destination(rule)
+                (rule.bound.part.target is not None or id(rule) in targets)
+                and not _names_destination(section, rule)
                 and rule.line.number not in section.dead
                 and flow.may_match(chain, rule, _ARRIVING)
             ):
@@ -657,17 +665,21 @@ def _redirects(bound: Bound) -> bool:
     return bound.target is not None and bound.target.segment.cls.name in ("DNAT", "REDIRECT")
 
 
-def _names_destination(rule: Rule) -> bool:
+def _names_destination(section: SectionFacts, rule: Rule) -> bool:
     """Has a rule a condition on where packets go, or where they came in?"""
-    given = rule.conditions
-    if given.destination is not None and (given.destination != (0, 0) or given.destination_inverted):
+    bound = rule.bound
+    if bound.opaque:
         return True
-    if given.in_interface and (given.in_interface != "+" or given.in_inverted):
+    if bound.destination is not None and (
+        bound.destination_inverted or not section.facts.any_network or rule.conditions.destination != (0, 0)
+    ):
         return True
-    if rule.bound.opaque:
-        return True
+    if bound.in_interface is not None:
+        name = rule.conditions.in_interface
+        if name and (name != "+" or bound.in_inverted):
+            return True
     return any(
         placed.segment.cls.name == "set"
         or any(option.flag in ("--dst-type", "--dst-range") for option, _, _, _ in placed.segment.fields)
-        for placed in rule.bound.part.matches
+        for placed in bound.part.matches
     )

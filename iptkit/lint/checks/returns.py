@@ -33,12 +33,10 @@ class UselessReturn(SectionCheck, code="IPT208"):
     """
 
     def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
-        if not section.jumps or "RETURN" not in section.verdicts:
-            return
         refused = section.refused
         broken = {broken.chain for broken in section.section.broken}
         for name, chain in section.chains.items():
-            if name in broken:
+            if name not in section.returning or name in broken:
                 continue  # what could not be read may stand behind it
             for rule in reversed(chain.rules):
                 if not is_return(section.target_of(rule)) or rule.line.number in refused:

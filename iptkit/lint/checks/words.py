@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from iptkit.text.diagnostic import Diagnostic
 
 
+_AT_ONCE = 1 << 20  # bytes of a text looked at together
+
+
 class TrailingComment(FileCheck, code="IPT011"):
     """A comment stands behind something else on its line.
 
@@ -182,11 +185,25 @@ def _quoting(facts: Facts) -> Iterator[RuleLine]:
     lines = facts.document.lines
     if '\\"' in text:
         suspects = [line for line in lines if line.raw.count('"') & 1 or '\\"' in line.raw]
+    elif _are_paired(text):
+        return
     else:
         suspects = [line for line in lines if line.raw.count('"') & 1]
     for line in suspects:
         if isinstance(line, RuleLine):
             yield line
+
+
+def _are_paired(text: str) -> bool:
+    """Does no line feed stand between the quotes of a pair, and is none left over?"""
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start + _AT_ONCE) + 1 or len(text)
+        pieces = text[start:end].split('"')
+        if not len(pieces) & 1 or "\n" in "".join(pieces[1::2]):
+            return False
+        start = end
+    return True
 
 
 def _open_quote(raw: str) -> int:
