@@ -138,9 +138,14 @@ class ValueCheck(Check):
         raise TypeError(f"{type(self).__name__} says nothing")  # pragma: no cover
 
 
+_BLANKS = ("", " ", "\t", "\r")
+
+
 def whole(line: BlankLine) -> Span:
     """The span of all of a line, without the blanks around it."""
     raw = line.raw
+    if raw[:1] not in _BLANKS and raw[-1] not in _BLANKS:
+        return Span(line.number, 0, len(raw))
     start = len(raw) - len(raw.lstrip(" \t"))
     return Span(line.number, start, max(start, len(raw.rstrip(" \t\r"))))
 

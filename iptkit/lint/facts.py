@@ -16,7 +16,7 @@ from iptkit.extensions.core import BUILTIN_CHAINS, INTERFACE, NETWORKS, Jump, Ve
 from iptkit.extensions.spec import RuleFacts, Target
 from iptkit.lint.alike import Alike
 from iptkit.lint.calls import Calls
-from iptkit.lint.conditions import STATE_MATCHES, states_in
+from iptkit.lint.conditions import STATE_MATCHES, is_accept, states_in
 from iptkit.lint.flow import Flow
 from iptkit.lint.judged import judge
 from iptkit.lint.kernel import refusals
@@ -59,14 +59,14 @@ class PartFacts:
     rules are; its words count from `offset` of the rule's own Bound.
     """
 
-    __slots__ = ("_accepting", "_distinct", "_values", "bound", "chains", "rules")
+    __slots__ = ("_distinct", "_goals", "_values", "bound", "chains", "rules")
 
     def __init__(self, bound: Bound) -> None:
         self.bound = bound
         self.rules: list[Rule] = []
         self.chains: list[Chain] = []
         self._values: list[list[str]] | None = None
-        self._accepting: list[tuple[Rule, Chain]] | None = None
+        self._goals: list[str] | None = None
         self._distinct: dict[Any, frozenset[Words]] = {}
 
     @property
@@ -92,18 +92,14 @@ class PartFacts:
 
     def goals(self) -> list[str]:
         """For each rule the word after -j or -g, where no options follow; "" where they do."""
-        jump = self.bound.jumps
-        if isinstance(jump, int):
-            return [values[jump] for values in self.values]
-        return [jump or ""] * len(self.rules)
-
-    def accepting(self) -> list[tuple[Rule, Chain]]:
-        """The rules, each with its chain, less such that surely do not accept."""
-        found = self._accepting
+        found = self._goals
         if found is None:
-            rows = zip(self.rules, self.chains, self.goals(), strict=True)
-            found = [(rule, chain) for rule, chain, goal in rows if goal == "ACCEPT" or goal[:1] == '"']
-            self._accepting = found
+            jump = self.bound.jumps
+            if isinstance(jump, int):
+                found = [values[jump] for values in self.values]
+            else:
+                found = [jump or ""] * len(self.rules)
+            self._goals = found
         return found
 
     def chain_names(self) -> set[str]:
@@ -178,6 +174,7 @@ class SectionFacts:
         self.chains: dict[str, Chain] = section.table.chains
         self.chain_lines: dict[str, ChainLine | RuleLine] = section.chain_lines
         self._heads: dict[Bound, PartFacts] = {}
+        self._accepting: dict[Bound, list[tuple[Rule, Chain]]] = {}
         self._jumped: dict[str, Any] = {}  # a word after -j -> the target
         self._went: dict[str, Any] = {}  # and after -g
         self.quotes_jumps = False  # is a name after -j in quotes?  (Known when `jumps` is.)
@@ -248,11 +245,11 @@ class SectionFacts:
             if segment.cls.name in STATE_MATCHES:
                 known: dict[Words, int] = {}
                 for placed, part in sites:
-                    for words in part.distinct(placed):
-                        if words not in known:
-                            states = states_in(self.facts.use(placed, part, words))
-                            known[words] = 0 if states is None or states[1] else states[0]
-                    out.append(Stated(part, list(map(known.__getitem__, part.words(placed)))))
+                    words = part.words(placed)
+                    for each in set(words) - known.keys():
+                        states = states_in(self.facts.use(placed, part, each))
+                        known[each] = 0 if states is None or states[1] else states[0]
+                    out.append(Stated(part, list(map(known.__getitem__, words))))
         return out
 
     @functools.cached_property
@@ -306,6 +303,26 @@ class SectionFacts:
                 else:
                     calls[caller] = [(to, rule)]
         return calls, bare, returning
+
+    def accepts(self, part: PartFacts) -> set[str]:
+        """The words after -j by which rules of a part accept."""
+        goals = part.goals()
+        return {
+            word
+            for word in set(goals)
+            if (word == "ACCEPT" or word[:1] == '"')
+            and is_accept(self.target_of(part.rules[goals.index(word)]))
+        }
+
+    def accepting(self, part: PartFacts) -> list[tuple[Rule, Chain]]:
+        """The rules of a part that accept, each with its chain."""
+        found = self._accepting.get(part.bound)
+        if found is None:
+            accepts = self.accepts(part)
+            rows = zip(part.rules, part.chains, part.goals(), strict=True) if accepts else ()
+            found = [(rule, chain) for rule, chain, goal in rows if goal in accepts]
+            self._accepting[part.bound] = found
+        return found
 
     @property
     def returning(self) -> set[str]:

@@ -62,14 +62,23 @@ def _behind_closed(section: SectionFacts) -> Iterator[Judgement]:
     """For large sections: what stands behind a rule that takes every packet."""
     reach = section.reach
     duplicates = section.alike.duplicates
+    entered, refused = reach.entered, section.refused
+    bare = {id(each.rule) for name in LOGGING for each in section.bare_targets.get(name, ())}
     for name, at in reach.closed.items():
-        if name in reach.entered:
+        if name in entered:
             rules = section.chains[name].rules
+            by = rules[at]
+            decides = is_verdict(section.target_of(by))
             for rule in rules[at + 1 :]:
-                if id(rule) not in duplicates and rule.line.number not in section.refused:
-                    logs = names_target(section.target_of(rule)) in LOGGING
-                    after = logs and is_verdict(section.target_of(rules[at]))
-                    yield Judgement(AFTER_VERDICT if after else UNREACHABLE, rule, rules[at])
+                if id(rule) not in duplicates and rule.line.number not in refused:
+                    target = rule.bound.part.target
+                    if target is not None:
+                        logs = target.segment.cls.name in LOGGING
+                    else:
+                        logs = id(rule) in bare or (
+                            bool(rule.bound.opaque) and names_target(rule.target) in LOGGING
+                        )
+                    yield Judgement(AFTER_VERDICT if logs and decides else UNREACHABLE, rule, by)
 
 
 class _Judge:

@@ -61,10 +61,11 @@ class RelatedOnly(SectionCheck, code="IPT223"):
         related: dict[str, Rule] = {}
         established: set[str] = set()
         for stated in section.stated:
-            if stated.part.bound.jumps is None:
-                continue
-            for rule, chain, states in stated.rules(RELATED | ESTABLISHED):
-                if not is_accept(section.target_of(rule)):
+            part = stated.part
+            accepts = section.accepts(part)
+            rows = zip(part.rules, part.chains, stated.states, part.goals(), strict=True) if accepts else ()
+            for rule, chain, states, goal in rows:
+                if goal not in accepts or not states & (RELATED | ESTABLISHED):
                     continue
                 if states & ESTABLISHED:
                     established.add(chain.name)

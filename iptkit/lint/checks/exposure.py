@@ -145,9 +145,8 @@ def using(
     known: dict[Bound, bool] = {}
     refused = section.refused
     for part in parts:
-        if accepting and part.bound.jumps is None:
-            continue
-        for rule, chain in part.accepting() if accepting else zip(part.rules, part.chains, strict=True):
+        rows = section.accepting(part) if accepting else zip(part.rules, part.chains, strict=True)
+        for rule, chain in rows:
             if chain.name not in chains:
                 continue
             if heads is not None:
@@ -211,7 +210,7 @@ class _PortOpen(SectionCheck):
             return
         parts = [part for part in section.parts_with(*_DESTINATION) if self._may_be_open(part.bound)]
         for rule, chain in using(section, _below(section, "INPUT"), parts, _may_lack_source, accepting=True):
-            if not is_accept(section.target_of(rule)) or names_source(rule):
+            if names_source(rule):
                 continue
             flow = flow or section.flow
             if flow is None:
@@ -353,7 +352,7 @@ class SourcePortTrust(SectionCheck, code="IPT308"):
         for rule, chain in using(
             section, _below(section, *_INPUT_AND_FORWARD), parts, _may_lack_sender, accepting=True
         ):
-            if not is_accept(section.target_of(rule)) or _names_sender(rule):
+            if _names_sender(rule):
                 continue
             flow = flow or section.flow
             if flow is None:
@@ -410,7 +409,7 @@ class AnyAnyAccept(SectionCheck, code="IPT305"):
         for rule, chain in using(
             section, _below(section, *_INPUT_AND_FORWARD), parts, _may_lack_source, accepting=True
         ):
-            if not is_accept(section.target_of(rule)) or not is_unconditional(rule):
+            if not is_unconditional(rule):
                 continue
             flow = flow or section.flow
             if flow is None:
@@ -501,7 +500,7 @@ class IcmpRedirectAccept(SectionCheck, code="IPT317"):
         for rule, chain in using(
             section, _below(section, *_INPUT_AND_FORWARD), parts, _may_lack_source, accepting=True
         ):
-            if not is_accept(section.target_of(rule)) or not _names_redirect(rule, kind):
+            if not _names_redirect(rule, kind):
                 continue
             flow = flow or section.flow
             if flow is None:

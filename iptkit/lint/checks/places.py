@@ -92,11 +92,18 @@ class InterfaceDirection(SectionCheck, code="IPT113"):
                 (never if builtin in without else somewhere).update(chains)
             never -= somewhere
             never.difference_update(section.builtins)
-            for name in never & section.chains.keys():
-                for rule in section.chains[name].rules:
-                    bound = rule.bound
-                    if bound.hooked and getattr(bound, core.ref) is not None:
-                        yield self._finding(section, rule, name, core.flag, getattr(bound, core.inverted))
+            without_it = {section.chains[name] for name in never & section.chains.keys()}
+            for bound, shapes in section.shapes_of_heads.items() if without_it else ():
+                if getattr(bound, core.ref) is None:
+                    continue
+                inverted = getattr(bound, core.inverted)
+                for shape in shapes:
+                    rules, callers = section.shapes[shape]
+                    if without_it.isdisjoint(callers):
+                        continue
+                    for rule, chain in zip(rules, callers, strict=True):
+                        if chain in without_it:
+                            yield self._finding(section, rule, chain.name, core.flag, inverted)
 
     def _finding(
         self, section: SectionFacts, rule: Rule, chain: str, flag: str, inverted: bool
