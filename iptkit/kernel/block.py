@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _STANDARD = struct.Struct("@H29sBi4x")
 _VERDICT = struct.Struct("@i")
 _VERDICT_BEFORE_END = 8  # of an entry with the standard target
+_MANY = 4096  # pieces that are put together at a time
 
 
 class Block(NamedTuple):
@@ -50,7 +51,9 @@ def build(table: Table, valid_hooks: int, encoder: Encoder, *, keep: bool = True
     """
     layout = layout_of(encoder.family)
     gap = bytes(layout.size - FRONTS[encoder.family])  # comefrom and counters
-    verdicts = {name: _STANDARD.pack(_STANDARD.size, b"", 0, NUMBERS[name]) for name in VERDICTS}
+    verdicts: dict[str | bytes, bytes] = {
+        name: _STANDARD.pack(_STANDARD.size, b"", 0, NUMBERS[name]) for name in VERDICTS
+    }
     jump = _STANDARD.pack(_STANDARD.size, b"", 0, 0)
     returning = layout.standard_entry(NUMBERS["RETURN"])
     head = layout.error_entry("")
@@ -66,15 +69,20 @@ def build(table: Table, valid_hooks: int, encoder: Encoder, *, keep: bool = True
     hook_entry, underflow = [0] * len(HOOK_NAMES), [0] * len(HOOK_NAMES)
     policies = {}
     memory = bytearray(HEADROOM)
+    # What is still to be put at its end, and where in the block that will end.
+    waiting: list[bytes] = []
+    end = 0
 
     def walk() -> Iterator[Rule]:
         """Hand out the rules of all chains, and write what stands between those of one and of the next."""
-        nonlocal memory
+        nonlocal end
         for number, chain in enumerate(chains):
             if not chain.builtin:
-                memory += head[:name_at] + chain.name.encode("latin-1") + head[name_at + len(chain.name) :]
+                entry = head[:name_at] + chain.name.encode("latin-1") + head[name_at + len(chain.name) :]
+                waiting.append(entry)
+                end += len(entry)
                 counters.extend((0, 0))
-            starts[number] = len(memory) - HEADROOM
+            starts[number] = end
             rules = chain.rules
             if keep:
                 yield from rules
@@ -83,33 +91,41 @@ def build(table: Table, valid_hooks: int, encoder: Encoder, *, keep: bool = True
                 while rules:
                     yield rules.pop()
             if chain.policy is None:
-                memory += returning
+                entry = returning
                 counters.extend((0, 0))
             else:
                 hook = HOOK_NAMES.index(chain.name)
-                hook_entry[hook], underflow[hook] = starts[number], len(memory) - HEADROOM
+                hook_entry[hook], underflow[hook] = starts[number], end
                 policies[chain.name] = len(counters) // 2
-                memory += layout.standard_entry(NUMBERS[chain.policy])
+                entry = layout.standard_entry(NUMBERS[chain.policy])
                 counters.extend(chain.counters)
+            waiting.append(entry)
+            end += len(entry)
 
     join = b"".join
-    pack_into = _VERDICT.pack_into
-    for rule, front, body, target in encoder.pieces(walk()):
-        if isinstance(target, bytes):
-            memory += join((front, gap, body, target))
-        elif target in verdicts:
-            memory += join((front, gap, body, verdicts[target]))
-        else:
-            memory += join((front, gap, body, jump))
-            if target:
-                jumps_at.append(len(memory) - _VERDICT_BEFORE_END)
+    for rule, front, target, size in encoder.pieces(walk(), gap):
+        end += size
+        last = verdicts.get(target)
+        if last is None:
+            if isinstance(target, bytes):
+                last = target
+            elif target:
+                last = jump
+                jumps_at.append(HEADROOM + end - _VERDICT_BEFORE_END)
                 jumps_to.append(numbers[target])
             else:
                 # A rule that only counts: on to the next entry.
-                pack_into(memory, len(memory) - _VERDICT_BEFORE_END, len(memory) - HEADROOM)
+                last = _STANDARD.pack(_STANDARD.size, b"", 0, end)
+        waiting += front
+        waiting.append(last)
         counters.extend(rule.counters)
-    memory += layout.error_entry("ERROR")
+        if len(waiting) > _MANY:
+            memory += join(waiting)
+            waiting.clear()
+    waiting.append(layout.error_entry("ERROR"))
+    memory += join(waiting)
     counters.extend((0, 0))
+    pack_into = _VERDICT.pack_into
     for at, number in zip(jumps_at, jumps_to, strict=True):
         pack_into(memory, at, starts[number])
     image = TableImage.over(

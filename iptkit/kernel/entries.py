@@ -88,25 +88,29 @@ _Use: TypeAlias = (
     "tuple[Callable[[Sequence[str]], Any], dict[Any, bytes], Placed, tuple[Any, Callable[..., bytes]] | None]"
 )
 
-# What of an entry its shape decides: which of the words are source, destination, in- and out-interface;
-# protocol and flags (with the interfaces, where there are none); matches; target; which word is the name to
-# jump to; that name where it is in the shape.
+# What of an entry its shape decides.  By its head: which of the words are source, destination, in- and
+# out-interface; flags of these, which tell kinds apart; what reads addresses.  By the rest: protocol and
+# flags, by those of the head (with the interfaces, where there are none); matches; target; which word is the
+# name to jump to; that name where it is in the shape.
 _Place: TypeAlias = "int | None"
-_Plan: TypeAlias = "tuple[_Place, _Place, _Place, _Place, bytes, tuple[_Use, ...], _Use | None, _Place, str]"
+_Front: TypeAlias = "tuple[_Place, _Place, _Place, _Place, int, Mapping[str, Any]]"
+_Rest: TypeAlias = "tuple[dict[int, bytes], tuple[_Use, ...], _Use | None, _Place, str]"
+_HAS_INTERFACES = 1 << 8  # besides the inverse flags
 
 
 class Piece(NamedTuple):
     """An entry in pieces.
 
-    `front` is what stands before comefrom and counters, `body` the matches
-    after them.  `target` is the target in bytes; or, of the standard target,
+    `front` is what stands before the target: before comefrom and counters, in
+    their place, and the matches.  `target` is the target in bytes; or, of the standard target,
     the name: a verdict, the chain to jump to, "" where the rule only counts.
+    `size` is that of all the entry.
     """
 
     rule: Rule
-    front: bytes
-    body: bytes
+    front: tuple[bytes, ...]
     target: bytes | str
+    size: int
 
 
 class Encoder:
@@ -132,10 +136,9 @@ class Encoder:
         self.family: Family = family
         self._encode = encode
         self._keep = keep
-        self._plans: dict[Bound, _Plan | None] = {}
-        self._fronts: dict[Bound, tuple[tuple[_Place, ...], int] | None] = {}
-        self._parts: dict[Bound, tuple[tuple[_Use, ...], _Use | None, _Place, str] | None] = {}
-        self._kinds: dict[bytes, bytes] = {}
+        # By the parts of shapes; None where rules are better made one by one.
+        self._fronts: dict[Bound, _Front | None] = {}
+        self._rests: dict[Bound, _Rest | None] = {}
         self._makers: dict[Segment, Callable[[str], bytes | None] | None] = {}
         self._caches: dict[Segment, dict[Any, bytes]] = {}
         self._texts: dict[Segment, tuple[Any, Callable[..., bytes]] | None] = {}
@@ -145,31 +148,37 @@ class Encoder:
 
     def entry(self, rule: Rule) -> bytes:
         """The entry of a rule in libiptc's form, counters in it.  Raises BadValue or Unencodable."""
-        _, front, body, target = self._piece(rule)
         counts = (_COUNTS4 if self.family == 4 else _COUNTS6).pack(0, *rule.counters)
-        return front + counts + body + (standard_target(target) if isinstance(target, str) else target)
+        _, front, target, _ = self._piece(rule, counts)
+        return b"".join((*front, standard_target(target) if isinstance(target, str) else target))
 
     def entries(self, rules: Iterable[Rule], marks: array[int]) -> Iterator[bytes]:
         """The entries of many rules, one at a time, as `entry` makes them; adds their marks to `marks`."""
         pack = (_COUNTS4 if self.family == 4 else _COUNTS6).pack
-        for rule, front, body, target in self.pieces(rules):
+        join = b"".join
+        for rule, front, target, _ in self.pieces(rules):
             last = standard_target(target) if isinstance(target, str) else target
-            marks.append(hash(front + body + last))
-            yield front + pack(0, *rule.counters) + body + last
+            marks.append(hash(join((*front, last))))
+            *before, _, body = front
+            yield join((*before, pack(0, *rule.counters), body, last))
 
     def mark(self, rule: Rule) -> int:
         """The mark of a rule.  Raises as `entry`."""
-        _, front, body, target = self._piece(rule)
-        return hash(front + body + (standard_target(target) if isinstance(target, str) else target))
+        _, front, target, _ = self._piece(rule)
+        last = standard_target(target) if isinstance(target, str) else target
+        return hash(b"".join((*front, last)))
 
-    def pieces(self, rules: Iterable[Rule]) -> Iterator[tuple[Rule, bytes, bytes, bytes | str]]:
+    def pieces(
+        self, rules: Iterable[Rule], gap: bytes = b""
+    ) -> Iterator[tuple[Rule, tuple[bytes, ...], bytes | str, int]]:
         """The entries of many rules, one at a time, each a plain tuple like `Piece`.
 
+        `gap` is what to put in the place of comefrom and counters.
         Raises CommitError for a rule that cannot be encoded.
         """
         # 100,000 rules pass here.  What their shapes decide is worked out once a shape, and what their words
         # say mostly once a word: words are looked at as they are written.
-        plans = self._plans
+        fronts, rests = self._fronts, self._rests
         size = _SIZES[self.family]
         network = _network4 if self.family == 4 else _network6
         nothing = bytes(4 if self.family == 4 else 16)
@@ -177,32 +186,34 @@ class Encoder:
         pack_offsets = _OFFSETS.pack
         standard_size = _STANDARD.size
         interfaces = self._interfaces
-        join = b"".join
         last: bytes | str
         try:
             for rule in rules:
                 bound = rule.bound
+                later = bound.later or bound
                 try:
-                    plan = plans[bound]
+                    front, rest = fronts[bound.earlier or bound], rests[later]
                 except KeyError:
-                    plan = plans[bound] = self._plan(bound, rule.context)
-                if plan is None or rule.renamed is not None:
-                    yield self._piece(rule)
+                    front, rest = self._plan(bound, rule)
+                if front is None or rest is None or rule.renamed is not None:
+                    yield self._piece(rule, gap)
                     continue
-                source, destination, in_at, out_at, kind, matches, target, jump, last = plan
+                source, destination, in_at, out_at, flags, networks = front
+                kinds, matches, target, jump, last = rest
+                kind = kinds.get(flags) or self._kind_of(later, kinds, flags)
                 words = rule.line.values
                 if source is not None:
-                    found = network(words[source], bound.memos[source])
+                    found = network(words[source], networks)
                     if found is None:
-                        yield self._piece(rule)
+                        yield self._piece(rule, gap)
                         continue
                     source_address, source_mask = found
                 else:
                     source_address, source_mask = everything
                 if destination is not None:
-                    found = network(words[destination], bound.memos[destination])
+                    found = network(words[destination], networks)
                     if found is None:
-                        yield self._piece(rule)
+                        yield self._piece(rule, gap)
                         continue
                     destination_address, destination_mask = found
                 else:
@@ -237,57 +248,49 @@ class Encoder:
                     target_end += standard_size if last.__class__ is str else len(last)
                 yield (
                     rule,
-                    join(
-                        (
-                            source_address,
-                            destination_address,
-                            source_mask,
-                            destination_mask,
-                            kind,
-                            pack_offsets(target_at, target_end),
-                        )
+                    (
+                        source_address,
+                        destination_address,
+                        source_mask,
+                        destination_mask,
+                        kind,
+                        pack_offsets(target_at, target_end),
+                        gap,
+                        body,
                     ),
-                    body,
                     last,
+                    target_end,
                 )
         except (BadValue, KernelError) as error:
             raise CommitError(str(error), line=rule.line.number) from error
 
-    def _plan(self, bound: Bound, context: Context) -> _Plan | None:
-        """The plan of a shape; None where its rules are better made one by one."""
-        # Shapes share their parts: what follows from one of these is worked out once.
+    def _plan(self, bound: Bound, rule: Rule) -> tuple[_Front | None, _Rest | None]:
+        """What follows from the parts of a shape, worked out once for each."""
         earlier, later = bound.earlier or bound, bound.part
-        try:
-            front = self._fronts[earlier]
-        except KeyError:
-            front = self._fronts[earlier] = _front(earlier)
-        try:
-            rest = self._parts[later]
-        except KeyError:
-            rest = self._parts[later] = self._rest(later, context)
-        if front is None or rest is None:
-            return None
-        places, inverted = front
-        kind = self._kind(bound, inverted)
-        if places[2] is None and places[3] is None:
-            kind = _NO_INTERFACES + kind
-        source, destination, in_at, out_at = places
-        return source, destination, in_at, out_at, self._kinds.setdefault(kind, kind), *rest
+        if earlier not in self._fronts:
+            self._fronts[earlier] = _front(earlier)
+        if later not in self._rests:
+            self._rests[later] = self._rest(later, rule.context)
+        return self._fronts[earlier], self._rests[later]
 
-    def _rest(
-        self, part: Bound, context: Context
-    ) -> tuple[tuple[_Use, ...], _Use | None, _Place, str] | None:
-        """Of a plan, what follows from the part that has matches and target."""
+    def _rest(self, part: Bound, context: Context) -> _Rest | None:
         if part.opaque:
             return None
         target = None if part.target is None else self._placed(part.target, part, context)
         jump = part.jump
         return (
+            {},
             tuple([self._placed(placed, part, context) for placed in part.matches]),
             target,
             jump if isinstance(jump, int) and target is None else None,
             jump if isinstance(jump, str) else "",
         )
+
+    def _kind_of(self, part: Bound, kinds: dict[int, bytes], flags: int) -> bytes:
+        """Protocol and flags of a shape; all but `flags` follows from its later part."""
+        kind = self._kind(part, flags & ~_HAS_INTERFACES)
+        kinds[flags] = kind if flags & _HAS_INTERFACES else _NO_INTERFACES + kind
+        return kinds[flags]
 
     def _placed(self, placed: Placed, part: Bound, context: Context) -> _Use:
         segment = placed.segment
@@ -406,7 +409,7 @@ class Encoder:
 
     # -- one rule by itself
 
-    def _piece(self, rule: Rule) -> Piece:
+    def _piece(self, rule: Rule, gap: bytes = b"") -> Piece:
         body = b"".join(self._encode(match, self.family) for match in rule.matches)
         target = rule.target
         last: bytes | str
@@ -424,13 +427,14 @@ class Encoder:
         addresses = (source_address, destination_address, source_mask, destination_mask)
         names = (conditions.in_interface, conditions.out_interface)
         target_at = _SIZES[self.family] + len(body)
+        target_end = target_at + (_STANDARD.size if isinstance(last, str) else len(last))
         front = (
             (_ADDRESSES4.pack(*addresses) if self.family == 4 else _addresses6(*addresses))
             + self._pack_interfaces(names)
             + self._kind(rule.bound, _inverted(rule.bound))
-            + _OFFSETS.pack(target_at, target_at + (_STANDARD.size if isinstance(last, str) else len(last)))
+            + _OFFSETS.pack(target_at, target_end)
         )
-        return Piece(rule, front, body, last)
+        return Piece(rule, (front, gap, body), last, target_end)
 
     def _kind(self, bound: Bound, inverted: int) -> bytes:
         """Protocol and flags; `inverted` are those of addresses and interfaces."""
@@ -450,11 +454,26 @@ class Encoder:
         return packed
 
 
-def _front(bound: Bound) -> tuple[tuple[_Place, ...], int] | None:
-    """Where the addresses and interfaces are, and which are inverted; None where one is not a value."""
-    refs = (bound.source, bound.destination, bound.in_interface, bound.out_interface)
-    places = tuple([ref for ref in refs if not isinstance(ref, str)])
-    return (places, _inverted(bound)) if len(places) == len(refs) else None
+def _front(bound: Bound) -> _Front | None:
+    """Where the addresses and interfaces are; None where one is not a value."""
+    source, destination, in_at, out_at = (
+        bound.source,
+        bound.destination,
+        bound.in_interface,
+        bound.out_interface,
+    )
+    if (
+        isinstance(source, str)
+        or isinstance(destination, str)
+        or isinstance(in_at, str)
+        or isinstance(out_at, str)
+    ):
+        return None
+    flags = _inverted(bound)
+    if in_at is not None or out_at is not None:
+        flags |= _HAS_INTERFACES
+    of = source if source is not None else destination
+    return source, destination, in_at, out_at, flags, {} if of is None else bound.memos[of]
 
 
 def _inverted(bound: Bound) -> int:

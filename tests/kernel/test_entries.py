@@ -55,8 +55,9 @@ RULES = st.one_of(
 def check(text: bytes, family: Family) -> int:
     outcome = interpret(Parser().parse(Source.of(text)), Binder(family), counters=True)
     rules = [r for t in outcome.ruleset.tables.values() for c in t.chains.values() for r in c.rules]
-    fast = [piece[1:] for piece in Encoder(family).pieces(iter(rules))]
-    plain = [tuple(Encoder(family)._piece(rule))[1:] for rule in rules]
+    encoder, gap = Encoder(family), b"counters"
+    fast = [(b"".join(front), *rest) for _, front, *rest in Encoder(family).pieces(iter(rules), gap)]
+    plain = [(b"".join(front), *rest) for _, front, *rest in (encoder._piece(rule, gap) for rule in rules)]
     assert fast == plain
     return len(rules)
 
