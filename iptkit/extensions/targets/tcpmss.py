@@ -43,6 +43,7 @@ class Tcpmss(Target, name="TCPMSS"):
 
     protocols = (6,)
     revision = 0
+    effect = "drops"
     changes = ("length",)
     at_least_one = ("set_mss", "clamp_mss_to_pmtu")
     set_mss = Option(
