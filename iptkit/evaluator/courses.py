@@ -160,7 +160,6 @@ class Node:
         self.verdict = ACCEPT
         self.last: Line | None = None
 
-
     def lead(self, packet: Packet, world: Surroundings) -> str | None:
         """Lead a packet along what is explored; the verdict, where a target ends it on the way."""
         if not self.packets:

@@ -354,7 +354,9 @@ class Machine(Surroundings):
             if whole is None:
                 return self._drop(packet, HELD)
             packet = whole
-        if not (self._walk("raw PREROUTING", packet) and self._track("PREROUTING", packet)):
+        if self._legs["raw PREROUTING"].stages and not self._walk("raw PREROUTING", packet):
+            return None
+        if not self._track("PREROUTING", packet):
             return None
         if self._hurries and not routed and self._is_ordinary(packet):
             return self._pass(packet)
