@@ -412,11 +412,10 @@ class Tracker:
         packet.ctinfo = CT_ESTABLISHED
         self.checking = hook == "PREROUTING" and self.settings.checksum != 0
         proto = packet.proto
-        tuple_: Tuple | None
+        tuple_: Any
         if packet.sport >= 0 and proto in TRACKED_PORTS:
-            tuple_ = _new_tuple(
-                Tuple, (packet.family, packet.src, packet.sport, packet.dst, packet.dport, proto)
-            )
+            # The same as a Tuple to look up, and made in half the time.
+            tuple_ = packet.family, packet.src, packet.sport, packet.dst, packet.dport, proto
         else:
             if (
                 packet.fragment_offset
@@ -451,6 +450,7 @@ class Tracker:
             if entry is None or entry.deadline <= now:
                 entry, direction = self.lookup(tuple_, zones, now)
             if entry is None:
+                tuple_ = _new_tuple(Tuple, tuple_)
                 entry = self._begin(tuple_, zones, template, now)
                 if entry is None:
                     if invert(tuple_) is None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from iptkit.evaluator.courses import Course, Leg, course_of
-from iptkit.evaluator.lookup import Index, answered, demands, key_of
+from iptkit.evaluator.lookup import Index, demands, key_of, left, mask, members
 from iptkit.extensions.core import Jump, Verdict
 from iptkit.extensions.spec import Extension, Match, Opaque, Target
 from iptkit.extensions.world import ACCEPT, DROP, RETURN, CountedDrop, HotDrop, Unknown
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from iptkit.ruleset.model import Chain, Rule, Ruleset
     from iptkit.values.packet import Packet
 
-REMEMBERED = 1 << 15  # flows whose rules are remembered
+REMEMBERED = 1 << 15  # sets of addresses, ports, protocol and interfaces whose class is remembered
 TABLES = ("filter", "nat", "mangle", "raw", "security")
 
 
@@ -41,12 +41,16 @@ class Line:
     memory   what its stateful uses keep, by place; the target's is -1
     asked    what it asks of a packet: itself, the test of its conditions or None, and for each match
              the method, its place, and whether it wants to know that place
-    left     the same for packets that the chain's index admits
+    left     the same for packets that the index admits, and whose class answered the early checks
+    early    these checks, see iptkit.evaluator.lookup.Left
+    by_header  do those that are left look at what is indexed?
     """
 
     __slots__ = (
         "asked",
+        "by_header",
         "bytes",
+        "early",
         "goto",
         "jump",
         "key",
@@ -73,15 +77,18 @@ class Line:
         self.memory: dict[int, Any] = {}
         self.asked: Any = None
         self.left: Any = None
+        self.early: tuple[Any, ...] = ()
+        self.by_header = False
 
     def prepare(self) -> None:
         """Work out what is asked of packets."""
         checks = tuple([(match.matches, place, match.stateful) for place, match in enumerate(self.matches)])
         self.asked = self, self.test, checks
         if self.rule is not None:
-            known = answered(self.matches)
+            early, late, self.by_header = left(self.matches)
+            self.early = tuple([checks[place][0] for place in early])
             test = self.test if self.rule.conditions.fragment else None
-            self.left = self, test, tuple([check for check in checks if check[1] not in known])
+            self.left = self, test, tuple([checks[place] for place in late])
 
     @property
     def target_name(self) -> str:
@@ -99,7 +106,7 @@ class Line:
 class Walkable:
     """A chain ready to be walked: its lines, and the one that ends it."""
 
-    __slots__ = ("_index", "all", "end", "indexed", "lines", "name")
+    __slots__ = ("_mask", "_offset", "all", "end", "indexed", "lines", "name")
 
     def __init__(self, name: str, end: Line) -> None:
         self.name = name
@@ -107,26 +114,22 @@ class Walkable:
         self.lines: tuple[Line, ...] = ()
         self.all: tuple[Any, ...] = ()  # what all lines ask
         self.indexed = False
-        self._index: Index | None = None
+        self._offset = self._mask = 0
 
     def fill(self, lines: tuple[Line, ...], *, indexed: bool = True) -> None:
         self.lines = lines
         self.indexed = indexed
         self.all = tuple([line.asked for line in self.lines])
-        if indexed and lines:
-            self._index = Index(
-                [demands(line.rule.conditions, line.matches) for line in self.lines if line.rule is not None]
-            )
 
-    def admitted(self, key: Key) -> tuple[Any, ...]:
-        """What the lines ask that a whole packet with this key may match, in order.
+    def place(self, offset: int) -> None:
+        """Tell it where its lines stand among those that are indexed."""
+        self._offset = offset
+        self._mask = (1 << len(self.lines)) - 1
 
-        Those left out it surely does not match.
-        """
-        if self._index is None:
-            return self.all
-        lines = self.lines
-        return tuple([lines[number].left for number in self._index.candidates(key)])
+    def admitted(self, bits: int, *, whole: bool) -> tuple[Any, ...]:
+        """What its lines ask, of those among these bits: the whole of it, or what is left."""
+        numbers = members(bits >> self._offset & self._mask)
+        return tuple([self.all[at] if whole else self.lines[at].left for at in numbers])
 
 
 class CompiledTable:
@@ -207,22 +210,24 @@ def load_uses(tables: Iterable[CompiledTable], world: Surroundings) -> None:
                     use.loaded(world)
 
 
-class Known(dict["Walkable", "tuple[Any, ...]"]):
-    """What the lines of chains ask that packets with one key may match, by chain.
+class Class(dict["Walkable", "tuple[Any, ...]"]):
+    """Packets that the same rules may match: what the lines of each chain still ask them.
 
+    whole     was nothing answered beforehand but what is indexed?
     courses   those of these packets, by leg; None where only one came so far
     hopeless  legs on which there is none
     """
 
-    __slots__ = ("courses", "hopeless", "key")
+    __slots__ = ("bits", "courses", "hopeless", "whole")
 
-    def __init__(self, key: Key) -> None:
-        self.key = key
+    def __init__(self, bits: int, *, whole: bool) -> None:
+        self.bits = bits
+        self.whole = whole
         self.courses: dict[Leg, Course | None] = {}
         self.hopeless: tuple[Leg, ...] = ()
 
     def __missing__(self, chain: Walkable) -> tuple[Any, ...]:
-        found = self[chain] = chain.admitted(self.key)
+        found = self[chain] = chain.admitted(self.bits, whole=self.whole)
         return found
 
     def learn(self, leg: Leg) -> Course | None:
@@ -236,15 +241,73 @@ class Known(dict["Walkable", "tuple[Any, ...]"]):
         return course
 
 
-def _known(packet: Packet, world: Surroundings) -> Known:
-    """What is remembered for packets like this one, which is whole."""
-    key = key_of(packet)
-    known: Known | None = world.flows.get(key)
-    if known is None:
-        if len(world.flows) >= REMEMBERED:
-            world.flows.clear()
-        known = world.flows[key] = Known(key)
-    return known
+class Classes:
+    """The classes of packets under some rules."""
+
+    __slots__ = ("_by_header", "_by_key", "_classes", "_early", "_index", "_with_early")
+
+    def __init__(self, tables: Iterable[CompiledTable]) -> None:
+        lines: list[Line] = []
+        for table in tables:
+            for chain in table.chains.values():
+                if chain.indexed:
+                    chain.place(len(lines))
+                    lines += chain.lines
+        self._index = Index(
+            [demands(line.rule.conditions, line.matches) for line in lines if line.rule is not None]
+        )
+        self._early = {number: line.early for number, line in enumerate(lines) if line.early}
+        self._with_early = mask(len(lines), self._early)
+        self._by_header = mask(len(lines), (number for number, line in enumerate(lines) if line.by_header))
+        self._by_key: dict[Key, Class] = {}
+        self._classes: dict[tuple[int, Key | None], Class] = {}
+
+    def fresh(self) -> Classes:
+        """The same, with nothing remembered."""
+        new = Classes.__new__(Classes)
+        new._index, new._early = self._index, self._early
+        new._with_early, new._by_header = self._with_early, self._by_header
+        new._by_key, new._classes = {}, {}
+        return new
+
+    def of(self, packet: Packet, world: Surroundings) -> Class:
+        """The class of a packet, which is whole."""
+        key = key_of(packet)
+        found = self._by_key.get(key)
+        if found is None:
+            if len(self._by_key) >= REMEMBERED:
+                self._by_key.clear()
+                self._classes.clear()
+            found = self._by_key[key] = self._find(key, packet, world)
+        return found
+
+    def _find(self, key: Key, packet: Packet, world: Surroundings) -> Class:
+        admitted = bits = self._index.admitted(key)
+        known = True
+        for number in members(bits & self._with_early):
+            for matches in self._early[number]:
+                answer = _ask(matches, packet, world)
+                if answer is None:
+                    known = False
+                elif not answer:
+                    bits ^= 1 << number
+                    break
+        if not known:
+            return Class(admitted, whole=True)
+        # Where a rule looks at the header later on, only packets with the same header are alike.
+        sort = bits, key if bits & self._by_header else None
+        found = self._classes.get(sort)
+        if found is None:
+            found = self._classes[sort] = Class(bits, whole=False)
+        return found
+
+
+def _ask(matches: Callable[[Packet, Surroundings], bool | None], packet: Packet, world: Surroundings) -> Any:
+    """What a match says, None where it would drop the packet."""
+    try:
+        return matches(packet, world)
+    except HotDrop:
+        return None
 
 
 def walk_leg(leg: Leg, packet: Packet, world: Surroundings) -> str:
@@ -255,7 +318,7 @@ def walk_leg(leg: Leg, packet: Packet, world: Surroundings) -> str:
     """
     outer = world.table, world.hook
     if leg.indexed and packet.whole and not (world.tracing or packet.traced or world.why_not is not None):
-        known = _known(packet, world)
+        known = world.classes.of(packet, world)
         course = known.courses.get(leg) or known.learn(leg)
         if course is not None:
             world.led = None
@@ -280,7 +343,7 @@ def _walk(chain: Walkable, packet: Packet, world: Surroundings) -> str:
     verdict: str | None
     tracing = packet.traced or world.tracing
     why_not = world.why_not
-    known = _known(packet, world) if why_not is None and chain.indexed and packet.whole else None
+    known = world.classes.of(packet, world) if why_not is None and chain.indexed and packet.whole else None
     asked = iter(chain.all if known is None else known[chain])
     length = packet.length
     while True:
@@ -400,6 +463,7 @@ def is_known(use: object) -> bool:
 
 
 __all__ = (
+    "Classes",
     "CompiledTable",
     "Line",
     "Unknown",

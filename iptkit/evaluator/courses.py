@@ -1,13 +1,14 @@
-"""The course that packets of one flow take through chains, remembered.
+"""The course that packets of one class take through chains, remembered.
 
 A packet walks the chains of several tables with nothing in between but the
 next table: from forwarding to POSTROUTING, through mangle, filter, security
 and mangle again.  Such a sequence is a Leg.
 
-Packets with the same addresses, ports, protocol and interfaces differ in
-little that rules ask about: the state of their connection, their marks, flags,
-TTL.  Such *facts* are declared by each match (Match.facts).  Two packets of a
-flow with the same facts meet the same rules, so what the first one met is
+Packets whose addresses, ports, protocol and interfaces admit the same rules
+are of one class (iptkit.evaluator.chains.Classes), and differ in little that
+these rules ask about: the state of their connection, their marks, flags, TTL.
+Such *facts* are declared by each match (Match.facts).  Two packets of a
+class with the same facts meet the same rules, so what the first one met is
 written down as a node - rules to count, targets to run, verdict - and the next
 one is led along it.  A match whose answer hangs on more (limit, recent) is a
 question: it is asked of each packet, and the node goes on one way or the other.
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from iptkit.evaluator.world import Surroundings
     from iptkit.values.packet import Packet
 
-REMEMBERED = 64  # sets of facts of one flow
+REMEMBERED = 64  # sets of facts of one class
 COUNTED_APART = 1 << 15  # nodes that count for their rules
 _STATUS = SRC_NAT | DST_NAT | TEMPLATE
 
@@ -67,10 +68,11 @@ def reader(names: Iterable[str]) -> Callable[[Packet], Any] | None:
         readers.append(attrgetter(*attributes))
     if len(readers) <= 1:
         return readers[0] if readers else None
+    first, second = readers[:2]
     if len(readers) == 2:
-        first, second = readers
         return lambda packet: (first(packet), second(packet))
-    return lambda packet: tuple([read(packet) for read in readers])
+    last = readers[2]
+    return lambda packet: (first(packet), second(packet), last(packet))
 
 
 class Stage(NamedTuple):
@@ -117,7 +119,7 @@ class Node:
     start     where it begins; None once it is explored
     lines     rules and chain ends that count the packet
     packets, bytes  how much was led along since these lines were last told of it
-    acts      targets that run: line, method, table and hook
+    acts      targets that run: line, method, table, hook, and how many of `lines` are counted by then
     question  the line, the place and the method of the match that is asked at its end; None at the end
     target    instead of a question, a line whose target may give a verdict or change facts
     starts    where the walk goes on after a no and a yes, or if the target gives no verdict and if it gives
@@ -148,7 +150,7 @@ class Node:
         self.start = start
         self.lines = lines
         self.packets = self.bytes = 0
-        self.acts: list[tuple[Line, Callable[[Packet, Surroundings], str | None], str, str]] = []
+        self.acts: list[tuple[Line, Callable[[Packet, Surroundings], str | None], str, str, int]] = []
         self.question: tuple[Line, int, Callable[[Packet, Surroundings], bool | None]] | None = None
         self.starts: tuple[_Place | None, ...] = ()
         self.target: Line | None = None
@@ -158,17 +160,28 @@ class Node:
         self.verdict = ACCEPT
         self.last: Line | None = None
 
-
-    def lead(self, packet: Packet, world: Surroundings) -> None:
-        """Lead a packet along what is explored."""
+    def lead(self, packet: Packet, world: Surroundings) -> str | None:
+        """Lead a packet along what is explored; the verdict, where a target ends it on the way."""
         if not self.packets:
             world.uncounted.add(self)
+        length = packet.length
         self.packets += 1
-        self.bytes += packet.length
-        for line, act, table, hook in self.acts:
+        self.bytes += length
+        for line, act, table, hook, counted in self.acts:
             world.line, world.place = line, -1
             world.table, world.hook = table, hook
-            act(packet, world)
+            verdict = act(packet, world)
+            if verdict is not None:
+                for later in self.lines[counted:]:
+                    later.packets -= 1
+                    later.bytes -= length
+                world.last = line
+                return verdict
+            if packet.length != length:
+                for later in self.lines[counted:]:
+                    later.bytes += packet.length - length
+                length = packet.length
+        return None
 
 
 class Uncounted:
@@ -196,7 +209,7 @@ class Uncounted:
 
 
 class Course:
-    """What packets with one key do on a leg.
+    """What packets of one class do on a leg.
 
     known  gives, for each chain, what its lines ask that such packets may match
     asked  the facts it hangs on
@@ -226,11 +239,12 @@ class Course:
             node = self._roots[facts] = Node([], self._begin(0))
         root = node
         while True:
-            length = packet.length
             if node.start is None:
-                node.lead(packet, world)
+                ended = node.lead(packet, world)
             else:
-                self._explore(node, node.start, packet, world)
+                ended = self._explore(node, node.start, packet, world)
+            if ended is not None:
+                return ended
             if node.question is not None:
                 line, place, matches = node.question
                 world.line, world.place = line, place
@@ -240,7 +254,7 @@ class Course:
                 except HotDrop as drop:
                     if isinstance(drop, CountedDrop):
                         line.packets += 1
-                        line.bytes += length
+                        line.bytes += packet.length
                     world.last = line
                     return DROP
                 if answer is None:
@@ -261,7 +275,7 @@ class Course:
                     node = self._after(node, passed, packet)
             else:
                 if node is root:
-                    world.led = node, self.asked
+                    world.led = node, self
                 world.last = node.last
                 return node.verdict
 
@@ -291,8 +305,11 @@ class Course:
             found = following[key] = Node([], start)
         return found
 
-    def _explore(self, node: Node, place: _Place, packet: Packet, world: Surroundings) -> None:
-        """Walk on from a place as the first packet with these facts does, and write it down."""
+    def _explore(self, node: Node, place: _Place, packet: Packet, world: Surroundings) -> str | None:
+        """Walk on from a place as the first packet with these facts does, and write it down.
+
+        The verdict, where a target ends the packet on the way; then it is written down another time.
+        """
         stage, chain, asked, number, check, caller = place
         table, hook, top = self._stages[stage]
         world.table, world.hook = table, hook
@@ -324,7 +341,7 @@ class Course:
                             _Place(stage, chain, asked, number + 1, 0, caller),
                             _Place(stage, chain, asked, number, check, caller),
                         )
-                        return
+                        return None
                     met = known
                 number, check = number + 1, 0
                 if not met:
@@ -339,10 +356,15 @@ class Course:
                     _, chain, asked, number, check, caller = caller or _Place(stage, top, ())
                 elif line.verdict is not None:
                     decided = line
-                elif line.target is not None and line.target.effect == "steady":
-                    node.acts.append((line, line.target.act, table, hook))
+                elif line.target is not None and self._goes_on(line.target):
+                    node.acts.append((line, line.target.act, table, hook, len(node.lines)))
                     world.line, world.place = line, -1
-                    line.target.act(packet, world)
+                    verdict: str | None = line.target.act(packet, world)
+                    if verdict is not None:
+                        node.start = place
+                        node.lines, node.acts = [], []
+                        world.last = line
+                        return verdict
                 elif line.target is not None:
                     node.target = line
                     node.table, node.hook = table, hook
@@ -353,15 +375,21 @@ class Course:
                         _Place(stage, chain, asked, number, 0, caller),
                         self._begin(stage + 1) if stage + 1 < len(self._stages) else None,
                     )
-                    return
+                    return None
             if decided is not None:
-                verdict = decided.verdict or ACCEPT
-                if verdict != ACCEPT or stage + 1 == len(self._stages):
-                    node.last, node.verdict = decided, verdict
-                    return
+                ends = decided.verdict or ACCEPT
+                if ends != ACCEPT or stage + 1 == len(self._stages):
+                    node.last, node.verdict = decided, ends
+                    return None
                 stage, chain, asked, number, check, caller = self._begin(stage + 1)
                 table, hook, top = self._stages[stage]
                 world.table, world.hook = table, hook
+
+    def _goes_on(self, target: Any) -> bool:
+        """Does a target leave what is asked as it was foreseen, unless it ends the packet?"""
+        return target.effect == "steady" or (
+            target.effect == "drops" and target.changes is not None and self.asked.isdisjoint(target.changes)
+        )
 
     @staticmethod
     def _count(node: Node, line: Line, packet: Packet) -> None:
@@ -382,7 +410,7 @@ def _known(match: Any, packet: Packet, world: Surroundings) -> bool | None:
 
 
 def course_of(leg: Leg, known: Mapping[Walkable, tuple[Any, ...]]) -> Course | None:
-    """The course of packets with one key on a leg; None where it cannot be written down."""
+    """The course of packets of one class on a leg; None where it cannot be written down."""
     facts: set[str] = set()
     waiting = [stage.chain for stage in leg.stages]
     seen = set(waiting)
@@ -395,6 +423,7 @@ def course_of(leg: Leg, known: Mapping[Walkable, tuple[Any, ...]]) -> Course | N
             if line.jump is not None and line.jump not in seen:
                 seen.add(line.jump)
                 waiting.append(line.jump)
+    facts.discard("header")  # the same for all, or of no account
     if "mark" in facts or "connmark" in facts:
         facts |= {"mark", "connmark"}  # targets copy one to the other
     return Course(leg.stages, known, facts)

@@ -1,4 +1,4 @@
-"""Which rules of a chain a packet may meet, found by its addresses, interfaces, protocol and ports.
+"""Which rules a packet may meet, found by its addresses, interfaces, protocol and ports.
 
 The plain way is to ask each rule in turn.  Here every rule says beforehand
 which values it asks of these seven fields (`demands`), and an `Index` turns
@@ -13,6 +13,7 @@ the two against each other.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from iptkit.values.packet import DCCP, SCTP, TCP, UDP, UDPLITE
@@ -29,6 +30,7 @@ Key = tuple[str, str, int, int, int, int, int]
 
 _WITH_PORTS = {"tcp": TCP, "udp": UDP, "udplite": UDPLITE, "sctp": SCTP, "dccp": DCCP}
 _MEMO_LIMIT = 1 << 16  # values of one field whose rules are remembered
+_MEMO_BYTES = 1 << 23  # of different sets of rules among them
 
 
 class Demands(NamedTuple):
@@ -85,22 +87,45 @@ def demands(conditions: Conditions, matches: Iterable[Any]) -> Demands:
     )
 
 
-def answered(matches: Sequence[Any]) -> frozenset[int]:
-    """The places of matches that have nothing left to say about a packet the index admits."""
-    sports = dports = None
-    out = []
+class Left(NamedTuple):
+    """What a rule still asks of a packet that the index admits.
+
+    early      places of matches that the indexed fields alone decide, though the index does not hold them:
+               they may be asked before everything else
+    late       places of the other matches that have something left to say
+    by_header  do the late ones look at indexed fields, too?
+    """
+
+    early: tuple[int, ...]
+    late: tuple[int, ...]
+    by_header: bool
+
+
+def left(matches: Sequence[Any]) -> Left:
+    """What is left of a rule's matches, see `demands`."""
+    sports = dports = stateful = by_header = False
+    early: list[int] = []
+    late: list[int] = []
     for place, match in enumerate(matches):
-        if match.name in _WITH_PORTS or match.name == "multiport":
+        header = match.facts is not None and "header" in match.facts
+        if (match.name in _WITH_PORTS or match.name == "multiport") and not stateful:
             fields = ("sport", "dport") if match.name in _WITH_PORTS else ("sports", "dports")
-            asked = [option.field for option in match.options if match.values[option.index] is not None]
-            first = (fields[0] not in asked or sports is None) and (fields[1] not in asked or dports is None)
-            if first and asked and set(asked) <= set(fields):
-                out.append(place)
-            sports = sports or (fields[0] in asked or None)
-            dports = dports or (fields[1] in asked or None)
+            asked = {option.field for option in match.options if match.values[option.index] is not None}
+            header = (sports and fields[0] in asked) or (dports and fields[1] in asked)
+            if match.name == "multiport" and not asked <= set(fields):
+                header = True  # --ports
+            sports = sports or fields[0] in asked
+            dports = dports or fields[1] in asked
+            if not header and asked and asked <= set(fields):
+                continue
         elif match.facts is None:
-            break
-    return frozenset(out)
+            stateful = True
+        if header and not stateful and match.facts == ("header",):
+            early.append(place)
+        else:
+            late.append(place)
+            by_header = by_header or header
+    return Left(tuple(early), tuple(late), by_header)
 
 
 def _interface(name: str, inverted: bool) -> tuple[str, bool] | None:
@@ -133,23 +158,34 @@ class _Field:
     all values but the ones they name.
     """
 
-    __slots__ = ("_found", "_inverted", "_memo", "_unasked")
+    __slots__ = ("_found", "_inverted", "_memo", "_room", "_same", "_unasked")
 
-    def __init__(self, unasked: int, inverted: int, found: Callable[[Any], Iterator[int]]) -> None:
+    def __init__(self, unasked: int, inverted: int, found: Callable[[Any], Iterable[int]]) -> None:
         self._unasked = unasked
         self._inverted = inverted
         self._found = found  # numbers of the rules that name a value
         self._memo: dict[Any, int] = {}
+        self._same: dict[tuple[int, ...], int] = {}  # many values are named by the same rules
+        self._room = max(64, _MEMO_BYTES // (unasked.bit_length() // 8 + 1))
 
     def rules(self, value: Any) -> int:
-        memo = self._memo
-        bits = memo.get(value)
+        bits = self._memo.get(value)
         if bits is None:
-            named = _bits(self._found(value))
+            if len(self._memo) >= _MEMO_LIMIT:
+                self._memo.clear()
+            bits = self._memo[value] = self._look_up(value)
+        return bits
+
+    def _look_up(self, value: Any) -> int:
+        numbers = tuple(self._found(value))
+        bits = self._same.get(numbers)
+        if bits is None:
+            named = _bits(numbers)
             bits = self._unasked | (named & ~self._inverted) | (self._inverted & ~named)
-            if len(memo) >= _MEMO_LIMIT:
-                memo.clear()
-            memo[value] = bits
+            if len(self._same) >= self._room:
+                self._same.clear()
+                self._memo.clear()
+            self._same[numbers] = bits
         return bits
 
 
@@ -160,7 +196,7 @@ def _bits(numbers: Iterable[int]) -> int:
     return bits
 
 
-def _members(bits: int) -> tuple[int, ...]:
+def members(bits: int) -> tuple[int, ...]:
     """The numbers of the bits that are set, lowest first."""
     out = []
     while bits:
@@ -171,7 +207,7 @@ def _members(bits: int) -> tuple[int, ...]:
 
 
 class Index:
-    """The rules of a chain by what they ask of the indexed fields."""
+    """Rules by what they ask of the indexed fields."""
 
     __slots__ = ("_everything", "_fields")
 
@@ -183,21 +219,21 @@ class Index:
             column = [(number, demand[at]) for number, demand in enumerate(asked) if demand[at] is not None]
             if not column:
                 continue
-            asking = _mask(count, (number for number, _ in column))
-            inverted = _mask(count, (number for number, demand in column if demand and demand[-1]))
+            asking = mask(count, (number for number, _ in column))
+            inverted = mask(count, (number for number, demand in column if demand and demand[-1]))
             self._fields.append((at, _Field(everything & ~asking, inverted, build(column))))
 
-    def candidates(self, key: Key) -> tuple[int, ...]:
-        """The numbers of the rules that may match a packet, in order.  Only for packets that are whole."""
+    def admitted(self, key: Key) -> int:
+        """The rules that may match a packet, as bits.  Only for packets that are whole."""
         bits = self._everything
         for at, field in self._fields:
             bits &= field.rules(key[at])
             if not bits:
-                return ()
-        return _members(bits)
+                break
+        return bits
 
 
-def _mask(count: int, numbers: Iterable[int]) -> int:
+def mask(count: int, numbers: Iterable[int]) -> int:
     """Bits of many numbers at once."""
     out = bytearray(count // 8 + 1)
     for number in numbers:
@@ -246,32 +282,28 @@ def _by_number(column: Any) -> Callable[[Any], Iterator[int]]:
     return found
 
 
-def _by_port(column: Any) -> Callable[[Any], Iterator[int]]:
-    exact: dict[int, list[int]] = {}
-    ranges: list[tuple[int, int, int]] = []
+def _by_port(column: Any) -> Callable[[Any], Iterable[int]]:
     asking = [(number, inverted) for number, (_, inverted) in column]
-    for number, (spans, _) in column:
-        for low, high in spans:
-            if low == high:
-                exact.setdefault(low, []).append(number)
-            else:
-                ranges.append((low, high, number))
+    spans = [(low, high, number) for number, (ranges, _) in column for low, high in ranges]
+    # Between two ends of ranges all ports are alike.
+    starts = sorted({0, *(low for low, _, _ in spans), *(high + 1 for _, high, _ in spans)})
+    memo: dict[int, tuple[int, ...]] = {}
 
-    def found(value: int) -> Iterator[int]:
+    def found(value: int) -> Iterable[int]:
         if value < 0:
             # Nothing to compare: a rule that asks for ports fails, inverted or not.
-            yield from (number for number, inverted in asking if inverted)
-            return
-        yield from exact.get(value, ())
-        for low, high, number in ranges:
-            if low <= value <= high:
-                yield number
+            return [number for number, inverted in asking if inverted]
+        place = bisect_right(starts, value) - 1
+        if place not in memo:
+            start = starts[place]
+            memo[place] = tuple([number for low, high, number in spans if low <= start <= high])
+        return memo[place]
 
     return found
 
 
 # In the order of Demands and Key.
-_BUILDERS: tuple[Callable[[Any], Callable[[Any], Iterator[int]]], ...] = (
+_BUILDERS: tuple[Callable[[Any], Callable[[Any], Iterable[int]]], ...] = (
     _by_interface,
     _by_interface,
     _by_address,

@@ -18,11 +18,12 @@ from iptkit.conntrack.settings import Settings
 from iptkit.conntrack.tcp import set_closing
 from iptkit.conntrack.tracker import Tracker
 from iptkit.evaluator import answers
-from iptkit.evaluator.chains import CompiledTable, Line, compile_ruleset, load_uses, walk_leg
+from iptkit.evaluator.chains import Classes, CompiledTable, Line, compile_ruleset, load_uses, walk_leg
 from iptkit.evaluator.courses import Leg, Stage
 from iptkit.evaluator.ip6options import Problem, check_hop_by_hop
 from iptkit.evaluator.ipoptions import Options, Refused
-from iptkit.evaluator.passages import Led, Passage, Trip
+from iptkit.evaluator.lookup import key_of
+from iptkit.evaluator.passages import Led, Passages, Trip
 from iptkit.evaluator.routing import Routing, scope6
 from iptkit.evaluator.stack import answer as stack_answer
 from iptkit.evaluator.sysctls import Sysctls
@@ -170,7 +171,7 @@ class Machine(Surroundings):
         self._ways: dict[tuple[int, int, str], Way] = {}
         self._tokens: dict[int, tuple[float, float]] = {}  # by source, see _may_tell
         self._waiting: list[Packet] = []  # on their way over lo
-        self._passages: dict[tuple[Any, int, str], Passage] = {}
+        self.passages = Passages()
         self._trail: list[Any] | None = None  # what led the packet at hand, where that is to be learnt
         # Another packet goes the same way, unless chance decides about it.
         self._hurries = indexed and not any(route.others for route in topology.routes)
@@ -180,9 +181,9 @@ class Machine(Surroundings):
     def load(self, ruleset: Ruleset) -> None:
         """Take these rules, as iptables-restore does: what named lists keep stays."""
         self.uncounted.settle()
-        self.flows.clear()
-        self._passages.clear()
+        self.passages.clear()
         self.tables = compile_ruleset(ruleset, all_tables=self.all_tables, indexed=self.indexed)
+        self.classes = Classes(self.tables.values())
         self._legs = {
             name: Leg(
                 [
@@ -204,7 +205,7 @@ class Machine(Surroundings):
         else:
             self.sysctls.set(name, value)
             self._ways.clear()
-            self._passages.clear()
+            self.passages.clear()
 
     # -- packets come in
 
@@ -214,7 +215,8 @@ class Machine(Surroundings):
         if packet.link_type is None:
             packet.link_type = "unicast"
         self._receive(packet)
-        self._run_waiting()
+        if self._waiting:
+            self._run_waiting()
 
     def send_out(self, packet: Packet) -> int:
         """A local program sends a packet through a raw socket; 0, or the errno it gets."""
@@ -282,7 +284,7 @@ class Machine(Surroundings):
             # Nothing to walk: what counts are the policies.
             leg.idle.lead(packet, self)
             if self._trail is not None:
-                self._trail.append(Led(leg.idle, ()))
+                self._trail.append(Led(leg.idle, None))
             return True
         verdict = walk_leg(leg, packet, self)
         if self._trail is not None:
@@ -352,9 +354,11 @@ class Machine(Surroundings):
             if whole is None:
                 return self._drop(packet, HELD)
             packet = whole
-        if not (self._walk("raw PREROUTING", packet) and self._track("PREROUTING", packet)):
+        if self._legs["raw PREROUTING"].stages and not self._walk("raw PREROUTING", packet):
             return None
-        if self._hurries and packet.ctinfo in ESTABLISHED and not routed and self._is_ordinary(packet):
+        if not self._track("PREROUTING", packet):
+            return None
+        if self._hurries and not routed and self._is_ordinary(packet):
             return self._pass(packet)
         return self._go_on(packet, routed=routed)
 
@@ -375,11 +379,14 @@ class Machine(Surroundings):
     def _is_ordinary(self, packet: Packet) -> bool:
         """May what became of a packet before say what becomes of this one?"""
         entry = packet.connection
+        if entry is not None and (
+            packet.ctinfo not in ESTABLISHED
+            or entry.status & (CONFIRMED | SEQ_ADJUST) != CONFIRMED
+            or entry.helper
+        ):
+            return False
         return (
-            entry is not None
-            and entry.status & (CONFIRMED | SEQ_ADJUST) == CONFIRMED
-            and not entry.helper
-            and packet.whole
+            packet.whole
             and packet.l4 == (20 if packet.family == 4 else 40)
             and packet.link_type == "unicast"
             and not packet.fragment_sizes
@@ -387,52 +394,63 @@ class Machine(Surroundings):
         )
 
     def _pass(self, packet: Packet) -> None:
-        key = packet.connection, packet.ctinfo, packet.in_interface
-        passage = self._passages.get(key)
+        entry = packet.connection
+        key: tuple[Any, ...]
+        if entry is not None:
+            key = entry, packet.ctinfo, packet.in_interface
+        else:
+            key = packet.ctinfo, key_of(packet)
+        passage = self.passages.known.get(key)
         facts = None
         if passage is not None:
-            facts = passage.facts(packet)
-            trip = passage.trip(facts)
+            read = passage.read
+            facts = None if read is None else read(packet)
+            trip = passage.trips.get(facts)
             if trip is not None:
-                return self._travel(trip, packet)
+                self._travel(trip, packet)
+                return
         trail = self._trail = []
-        self._go_on(packet)
-        self._trail = None
+        try:
+            self._go_on(packet)
+        finally:
+            self._trail = None
         if len(trail) != 2 or None in trail or packet.out_interface == LOOPBACK:
-            return None
+            return
         before, after = trail
         if after.node.verdict not in (ACCEPT, DROP):
-            return None
+            return
         if passage is None:
-            # From now on it is known which facts are to be read before the packet goes on.
-            if len(self._passages) >= REMEMBERED:
-                self._passages.clear()
-            self._passages[key] = Passage(trail)
+            self.passages.add(key, before, packet.route, after)
         else:
             room = self.route_mtu(packet.route) or 0
             passage.learn(facts, Trip(before.node, packet.route, room, after.node))
-        return None
 
     def _travel(self, trip: Trip, packet: Packet) -> None:
         """What _go_on does, where nothing is left to ask."""
         outer = self.table, self.hook
-        trip.before.lead(packet, self)
-        moved = packet.connection.status & NATTED
+        if trip.before.lead(packet, self) is not None:
+            return self._drop(packet, "", self.last)
+        moved = packet.connection is not None and packet.connection.status & NATTED
         if moved and self.translator.translate(packet, "DNAT") != ACCEPT:
             return self._drop(packet, "NAT")
         route = packet.route = trip.route
         if packet.ttl <= 1 or packet.length > trip.room:
             return self._forward4(packet, route) if packet.family == 4 else self._forward6(packet, route)
-        packet.set_ttl(packet.ttl - 1)
+        packet.lower_ttl()
         packet.out_interface = route.interface
-        trip.after.lead(packet, self)
+        ended = trip.after.lead(packet, self)
         self.table, self.hook = outer
+        if ended is not None:
+            return self._drop(packet, "", self.last)
         if trip.after.verdict != ACCEPT:
             return self._drop(packet, "", trip.after.last)
         if moved and self.translator.translate(packet, "SNAT") != ACCEPT:
             return self._drop(packet, "NAT")
         if self.noting:
             self.egress.append(Seen(packet.copy(), packet.out_interface))
+        if packet.length > trip.room:
+            self._transmit(packet)
+        elif self.noting:
             self.out.append(Seen(packet, packet.out_interface))
         return None
 
@@ -705,7 +723,7 @@ class Machine(Surroundings):
             if self._too_big(packet, mtu):
                 self._drop(packet, "too big, and not to be fragmented")
                 return self.icmp_error(packet, 3, 4, mtu)
-        packet.set_ttl(packet.ttl - 1)
+        packet.lower_ttl()
         packet.out_interface = route.interface
         return self._forward(packet)
 
@@ -764,7 +782,7 @@ class Machine(Surroundings):
         if self._too_big(packet, mtu):
             self._drop(packet, "too big")
             return self.icmp_error(packet, 2, 0, mtu)
-        packet.set_ttl(packet.ttl - 1)
+        packet.lower_ttl()
         packet.out_interface = route.interface
         return self._forward(packet)
 

@@ -1,11 +1,12 @@
 """The way of a connection's packets through the whole machine, remembered.
 
-Most packets belong to a connection that is established: no rule of the nat
-table is asked, no helper reads them, and what the chains before and after
-routing do to one of them hangs on a few facts (iptkit.evaluator.courses).
-A passage is kept for each connection, direction and interface, and on it a
-trip for each set of such facts.  It is learnt from packets that went the
-ordinary way, and left to that way wherever anything is out of the ordinary.
+Most packets belong to a connection that is established, or to none: no rule of
+the nat table is asked, no helper reads them, and what the chains before and
+after routing do to one of them hangs on a few facts (iptkit.evaluator.courses).
+A passage is known for each connection, direction and interface, and on it a
+trip for each set of such facts; connections whose packets are led alike share
+one.  It is learnt from packets that went the ordinary way, and left to that
+way wherever anything is out of the ordinary.
 """
 
 from __future__ import annotations
@@ -15,18 +16,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from iptkit.evaluator.courses import REMEMBERED, reader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from iptkit.evaluator.courses import Node
+    from iptkit.evaluator.courses import Course, Node
     from iptkit.evaluator.topology import Route
-    from iptkit.values.packet import Packet
+
+KNOWN = 1 << 15  # keys whose passage is remembered
 
 
 class Led(NamedTuple):
-    """What led a packet through one leg: a node that decided all, and the facts it hangs on."""
+    """What led a packet through one leg: a node that decided all, and its course; None where all is idle."""
 
     node: Node
-    facts: Iterable[str]
+    course: Course | None
 
 
 class Trip(NamedTuple):
@@ -42,27 +42,52 @@ class Trip(NamedTuple):
 
 
 class Passage:
-    """The trips of one connection's packets in one direction, by their facts."""
+    """The trips of packets that are led alike.
 
-    __slots__ = ("_read", "_trips")
+    read   gives the facts that decide about a packet which has just been tracked; None: nothing does
+    trips  by these facts
+    """
 
-    def __init__(self, trail: Iterable[Led]) -> None:
+    __slots__ = ("read", "trips")
+
+    def __init__(self, before: Course | None, after: Course | None) -> None:
         names: set[str] = set()
-        for led in trail:
-            names.update(led.facts)
-        self._read = reader(names)
-        self._trips: dict[Any, Trip] = {}
-
-    def facts(self, packet: Packet) -> Any:
-        """The facts that decide about a packet; it has just been tracked."""
-        return None if self._read is None else self._read(packet)
-
-    def trip(self, facts: Any) -> Trip | None:
-        """The trip of packets with these facts."""
-        return self._trips.get(facts)
+        for course in (before, after):
+            names |= course.asked if course is not None else set()
+        self.read = reader(names)
+        self.trips: dict[Any, Trip] = {}
 
     def learn(self, facts: Any, trip: Trip) -> None:
         """Packets with these facts take this trip."""
-        if len(self._trips) >= REMEMBERED:
-            self._trips.clear()
-        self._trips[facts] = trip
+        if len(self.trips) >= REMEMBERED:
+            self.trips.clear()
+        self.trips[facts] = trip
+
+
+class Passages:
+    """The passages of a machine's packets.
+
+    known  by connection, its ctinfo and the interface it comes in by; for packets without a connection
+           by ctinfo and the indexed fields of their header
+    """
+
+    __slots__ = ("_shared", "known")
+
+    def __init__(self) -> None:
+        self.known: dict[tuple[Any, ...], Passage] = {}
+        self._shared: dict[tuple[Course | None, Route, Course | None], Passage] = {}
+
+    def add(self, key: tuple[Any, ...], before: Led, route: Route, after: Led) -> None:
+        """A packet of this key has been led so."""
+        if len(self.known) >= KNOWN:
+            self.clear()
+        way = before.course, route, after.course
+        found = self._shared.get(way)
+        if found is None:
+            found = self._shared[way] = Passage(before.course, after.course)
+        self.known[key] = found
+
+    def clear(self) -> None:
+        """Something changed: forget them."""
+        self.known.clear()
+        self._shared.clear()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from iptkit.evaluator.chains import is_known
 from iptkit.evaluator.flow import Happened
 from iptkit.evaluator.machine import Machine, read_packet
+from iptkit.evaluator.passages import Passages
 from iptkit.evaluator.record import Recorder
 from iptkit.evaluator.scenario import completed
 from iptkit.evaluator.wire import BadField, build
@@ -239,6 +240,8 @@ def clone(machine: Machine) -> Machine:
     memo: dict[int, Any] = {id(machine): new}
     for shared in (machine.topology, machine.routing):
         memo[id(shared)] = shared
+    memo[id(machine.classes)] = machine.classes.fresh()
+    memo[id(machine.passages)] = Passages()  # they will be learnt anew
     lines = {id(line): line for line in machine.lines()}
     for line in lines.values():
         # What a rule is does not change; what it counts and keeps does.

@@ -12,13 +12,13 @@ from iptkit.extensions.world import ACCEPT, Unknown
 from iptkit.values.packet import CT_UNTRACKED, TCP, UDP
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from iptkit.conntrack.entry import Entry
     from iptkit.conntrack.nat import Nat
     from iptkit.conntrack.tracker import Tracker
-    from iptkit.evaluator.chains import Line
-    from iptkit.evaluator.courses import Node
+    from iptkit.evaluator.chains import Classes, Line
+    from iptkit.evaluator.courses import Course, Node
     from iptkit.evaluator.routing import Routing
     from iptkit.evaluator.topology import Route, Topology
     from iptkit.extensions.world import NatRange, Record, Template, Truth
@@ -81,14 +81,14 @@ class Surroundings:
     hook, table where the packet is
     line, place the rule at hand, and which of its matches (-1: its target)
     last        the line that decided on the last walk
-    led         the node that led the packet on that walk and the facts it hangs on, where that was all
+    led         the node that led the packet on that walk, and its course, where that was all
     tracing     are all packets traced?
     trace, logs what was noted; the caller empties them
     why_not     where it is a list: after how many traced lines, which rule, and what of it did not match
     doubts      what was not known, and what was taken for it
     answers     for the doubts to come, the answers to take
     sets        ipsets by name
-    flows       which rules may match packets of a flow, as iptkit.evaluator.chains remembers
+    classes     of packets, by the rules that may match them
     uncounted   what the lines' counters are to be told yet
     sockets     are the local sockets known (there are none), or is nothing known about them?
     """
@@ -107,7 +107,7 @@ class Surroundings:
         self.line: Any = None
         self.place = 0
         self.last: Line | None = None
-        self.led: tuple[Node, Iterable[str]] | None = None
+        self.led: tuple[Node, Course] | None = None
         self.tracing = False
         self.trace: list[Traced] = []
         self.logs: list[Logged] = []
@@ -117,7 +117,7 @@ class Surroundings:
         self.sets: dict[str, Any] = {}
         self.sockets = False
         self._named: dict[tuple[str, str], Any] = {}
-        self.flows: dict[Any, Any] = {}
+        self.classes: Classes
         self.uncounted = Uncounted()
 
     # -- what is not known
@@ -219,10 +219,11 @@ class Surroundings:
         return self.sets.get(name)
 
     def path_mtu(self, packet: Packet) -> int | None:
-        out = self.route_mtu(packet.route) if packet.route is not None else None
-        back = self.routing.lookup(packet.src, packet.in_interface)
-        mtus = [mtu for mtu in (out, self.route_mtu(back)) if mtu is not None]
-        return min(mtus) if mtus else None
+        out = self.route_mtu(packet.route)
+        back = self.route_mtu(self.routing.lookup(packet.src, packet.in_interface))
+        if out is None or back is None:
+            return back if out is None else out
+        return min(out, back)
 
     def route_mtu(self, route: Route | None) -> int | None:
         """The MTU of the interface a route leaves by; a local one is the loopback's."""

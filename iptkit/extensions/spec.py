@@ -359,8 +359,8 @@ class Extension:
 class Match(Extension):
     __slots__ = ()
     kind = "match"
-    # What its answer hangs on besides addresses, protocol, ports and interfaces: names of
-    # iptkit.evaluator.courses.FACTS.  None: on more than these.
+    # What its answer hangs on: names of iptkit.evaluator.courses.FACTS, or "header" for addresses,
+    # protocol, ports and interfaces.  None: on more than these.
     facts: ClassVar[tuple[str, ...] | None] = None
 
     def matches(self, packet: Packet, world: World) -> bool | None:
@@ -375,7 +375,8 @@ class Target(Extension):
     __slots__ = ()
     kind = "target"
     # "final": it always gives a verdict; "steady": it goes on to the next rule, and of what rules ask
-    # changes at most marks, TOS and TTL; "traces": from here on each rule is told; else "any".
+    # changes at most marks, TOS and TTL; "drops": the same, but it may drop the packet and change what
+    # `changes` says; "traces": from here on each rule is told; else "any".
     effect: ClassVar[str] = "any"
     # Which facts that matches declare (Match.facts) it may change; None: any of them.
     changes: ClassVar[tuple[str, ...] | None] = None

@@ -329,6 +329,20 @@ class Packet:
             self.data[7] = ttl
         self.ttl = ttl
 
+    def lower_ttl(self) -> None:
+        """Take one off TTL or hop limit, as a router does."""
+        ttl = self.ttl = self.ttl - 1
+        if self.family == 6:
+            self.data[7] = ttl
+            return
+        # What set_ttl does, RFC 1624, where one word gets smaller by 0x100.
+        data = self.data
+        check = (data[10] << 8 | data[11]) + 0x100
+        if check >= 0xFFFF:
+            check -= 0xFFFF
+        data[10], data[11] = check >> 8, check & 0xFF
+        data[8] = ttl
+
     def set_length(self, length: int) -> None:
         """Rewrite the length in the IP header, after bytes were put into the packet or taken out by hand."""
         if self.family == 4:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iptkit import api
-from iptkit.evaluator.lookup import Demands, Index
+from iptkit.conntrack.dump import proc_line
+from iptkit.evaluator.lookup import Demands, Index, members
 from iptkit.evaluator.machine import Machine
 from iptkit.evaluator.wire import build
 from iptkit.values.packet import Packet
@@ -204,5 +207,147 @@ def test_candidates_are_the_rules_whose_demands_are_met(
             tests.append(any(low <= port <= high for low, high in demand.sports[0]) != demand.sports[1])
         return all(tests)
 
-    found = Index(asked).candidates((interface, "", source, 0, protocol, port, 0))
+    found = members(Index(asked).admitted((interface, "", source, 0, protocol, port, 0)))
     assert found == tuple(number for number, demand in enumerate(asked) if meets(demand))
+
+
+whole_rules = st.one_of(
+    st.builds(
+        "-A {} {} {} {}".format,
+        st.sampled_from(("PREROUTING", "FORWARD", "POSTROUTING", "u0")),
+        st.sampled_from(("", "-s 10.0.1.0/24", "-d 10.0.2.2/32", "-p tcp", "-p udp", "! -d 10.0.2.2/32")),
+        st.one_of(
+            others.filter(lambda words: not words.startswith(("-p", "!", "-f", "-m owner"))),
+            st.sampled_from(
+                (
+                    "-m iprange --dst-range 10.0.2.2-10.0.2.9",
+                    "-m addrtype --dst-type LOCAL",
+                    "-m limit --limit 1/sec --limit-burst 2 -m iprange --src-range 10.0.1.2-10.0.1.2",
+                    "-m statistic --mode nth --every 3 --packet 0",
+                    "-m conntrack --ctstate DNAT",
+                    "-m conntrack --ctstate NEW",
+                )
+            ),
+        ),
+        targets.filter(lambda words: not words.endswith(("u0", "u1")) and "REJECT" not in words),
+    ),
+    st.builds("-A {} {}".format, st.sampled_from(("PREROUTING", "FORWARD", "POSTROUTING", "u0")), changing),
+    st.sampled_from(("-A PREROUTING -j u0", "-A FORWARD -p tcp -j u0", "-A POSTROUTING -g u0")),
+)
+nat_rules = st.sampled_from(
+    (
+        "-A PREROUTING -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.2.3:8080",
+        "-A PREROUTING -d 10.0.2.2/32 -j DNAT --to-destination 10.0.2.9",
+        "-A POSTROUTING -o out0 -j MASQUERADE",
+        "-A POSTROUTING -s 10.0.1.2/32 -j SNAT --to-source 10.0.2.77",
+        "-A PREROUTING -m mark --mark 0x1 -j ACCEPT",
+    )
+)
+filter_rules = rules("FORWARD").filter(lambda words: "u0" not in words and "u1" not in words)
+
+
+@st.composite
+def whole_rulesets(draw: st.DrawFn) -> str:
+    """Every table that a forwarded packet meets."""
+    tables = {
+        "raw": (
+            [":PREROUTING ACCEPT [0:0]"],
+            draw(st.lists(st.just("-A PREROUTING -d 10.0.2.3 -j NOTRACK"), max_size=1)),
+        ),
+        "mangle": (
+            [":PREROUTING ACCEPT [0:0]", ":FORWARD ACCEPT [0:0]", ":POSTROUTING ACCEPT [0:0]", ":u0 - [0:0]"],
+            [
+                line
+                for line in draw(st.lists(whole_rules, max_size=12))
+                if not ("-A u0" in line and "u0" in line[5:])
+            ],
+        ),
+        "nat": (
+            [":PREROUTING ACCEPT [0:0]", ":POSTROUTING ACCEPT [0:0]"],
+            draw(st.lists(nat_rules, max_size=3)),
+        ),
+        "filter": ([":FORWARD ACCEPT [0:0]"], draw(st.lists(filter_rules, max_size=8))),
+    }
+    return "".join(
+        "\n".join((f"*{name}", *chains, *lines, "COMMIT", ""))
+        for name, (chains, lines) in tables.items()
+        if lines
+    )
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    whole_rulesets(),
+    st.lists(
+        st.tuples(
+            st.sampled_from(CLIENTS),
+            st.sampled_from(SERVERS),
+            st.sampled_from(PORTS),
+            st.sampled_from(("tcp", "udp")),
+        ),
+        min_size=1,
+        max_size=3,
+    ),
+    st.booleans(),
+)
+def test_what_is_remembered_is_what_the_plain_walk_does(
+    text: str, flows: list[tuple[str, str, int, str]], noting: bool
+) -> None:
+    machines = [Machine(api.load(text), indexed=indexed) for indexed in (True, False)]
+    machines[0].noting = noting
+    for sport in (4000, 4001, 4002):  # connections of one class share what was learnt
+        for client, server, dport, proto in flows:
+            _converse(
+                machines, {"src": client, "dst": server, "sport": sport, "dport": dport, "proto": proto}
+            )
+    remembering, plain = machines
+    assert remembering.snapshot_counters() == plain.snapshot_counters()
+    now = plain.now
+    assert [proc_line(entry, now) for entry in remembering.tracker.entries(now)] == [
+        proc_line(entry, now) for entry in plain.tracker.entries(now)
+    ]
+
+
+def _converse(machines: list[Machine], there: dict[str, object]) -> None:
+    """A client and a server take turns; each answers the packet that came to it."""
+    turns = (("S", False), ("SA", True), ("A", False)) + (("PA", False), ("PA", True)) * 4
+    ours = theirs = 1000
+    ends = [
+        there,
+        {**there, "src": there["dst"], "dst": there["src"], "sport": there["dport"], "dport": there["sport"]},
+    ]
+    for flags, back in turns:
+        if there["proto"] == "tcp":
+            seq, ack = (theirs, ours) if back else (ours, theirs)
+            ends[back] |= {"flags": flags, "seq": seq} | ({"ack": ack} if "A" in flags else {})
+            moved = int("S" in flags)
+            ours, theirs = (ours, theirs + moved) if back else (ours + moved, theirs)
+        data = build(ends[back] | {"payload": ""}, 4)[0]
+        left = []
+        for machine in machines:
+            machine.now += 0.25
+            packet = Packet(data)
+            machine.receive(packet, "out0" if back else "in0")
+            left.append((bytes(packet.data), packet.mark, packet.out_interface))
+        assert left[0] == left[1]
+        if machines[0].noting:
+            notes = [
+                (
+                    [(why, line.key if line else "") for _, why, line in machine.drops],
+                    [bytes(seen.packet.data) for seen in machine.out],
+                    [bytes(seen.packet.data) for seen in machine.egress],
+                )
+                for machine in machines
+            ]
+            assert notes[0] == notes[1]
+        arrived = next((seen.packet for seen in machines[1].out if seen.packet is packet), None)
+        for machine in machines:
+            machine.forget_notes()
+        if arrived is None:
+            return
+        ends[not back] |= {
+            "src": str(ip_address(arrived.dst)),
+            "dst": str(ip_address(arrived.src)),
+            "sport": arrived.dport,
+            "dport": arrived.sport,
+        }

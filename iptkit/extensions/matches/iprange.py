@@ -115,7 +115,7 @@ class IPRange4(Match, name="iprange", families=(4,)):
     src_range = Option("--src-range", type=AddressRange4(), invert=True, doc="source addresses")
     dst_range = Option("--dst-range", type=AddressRange4(), invert=True, doc="destination addresses")
     layout = _LAYOUT
-    facts = ()
+    facts = ("header",)
     example = "-m iprange --src-range 192.0.2.10-192.0.2.20 -j ACCEPT"
 
     def matches(self, packet: Packet, world: World) -> bool | None:
@@ -134,7 +134,7 @@ class IPRange6(Match, name="iprange", families=(6,)):
     src_range = Option("--src-range", type=AddressRange6(), invert=True, doc="source addresses")
     dst_range = Option("--dst-range", type=AddressRange6(), invert=True, doc="destination addresses")
     layout = _LAYOUT
-    facts = ()
+    facts = ("header",)
     example = "-m iprange --src-range 2001:db8::10-2001:db8::20 -j ACCEPT"
 
     def matches(self, packet: Packet, world: World) -> bool | None:

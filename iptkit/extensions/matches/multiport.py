@@ -140,7 +140,7 @@ class Multiport(Match, name="multiport"):
         excludes=("sports", "dports"),
         doc="source or destination ports",
     )
-    facts = ()
+    facts = ("header",)
     example = "-p tcp -m multiport --dports 80,443,8000:8099 -j ACCEPT"
 
     def within(self, rule: RuleFacts) -> Self:

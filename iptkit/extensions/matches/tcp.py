@@ -113,7 +113,7 @@ class Tcp(Ranged, name="tcp"):
     def facts(self) -> tuple[str, ...] | None:  # type: ignore[override]  # of each use
         if self.tcp_option is not None:
             return None
-        return () if self.tcp_flags is None else ("tcp_flags",)
+        return ("header",) if self.tcp_flags is None else ("header", "tcp_flags")
 
     def matches(self, packet: Packet, world: World) -> bool | None:
         # tcp_mt, net/netfilter/xt_tcpudp.c

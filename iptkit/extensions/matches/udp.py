@@ -39,7 +39,7 @@ class Udp(Ranged, name="udp"):
         Bits("B", inverted={1: "sport", 2: "dport"}),
         Pad(1),
     )
-    facts = ()
+    facts = ("header",)
     example = "-p udp -m udp --dport 53 -j ACCEPT"
 
     def matches(self, packet: Packet, world: World) -> bool | None:

@@ -43,6 +43,7 @@ class Tcpmss(Target, name="TCPMSS"):
 
     protocols = (6,)
     revision = 0
+    effect = "drops"
     changes = ("length",)
     at_least_one = ("set_mss", "clamp_mss_to_pmtu")
     set_mss = Option(
@@ -113,7 +114,7 @@ class Tcpmss(Target, name="TCPMSS"):
             size = mtu - least & 0xFFFF
         offset = 20
         while offset <= header - 4:
-            if data[at + offset : at + offset + 2] == b"\x02\x04":
+            if data[at + offset] == 2 and data[at + offset + 1] == 4:
                 was = data[at + offset + 2] << 8 | data[at + offset + 3]
                 if was > size:
                     # As if it stood at an even place: where it does not, the checksum is wrong afterwards.

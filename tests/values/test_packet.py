@@ -1,0 +1,26 @@
+"""Rewriting a packet's header."""
+
+from __future__ import annotations
+
+from iptkit.evaluator.wire import build
+from iptkit.values.packet import Packet
+
+FIELDS = {"src": "10.0.0.1", "dst": "10.0.0.2", "proto": "udp", "sport": 1, "dport": 2}
+
+
+def test_lowering_the_ttl_is_setting_it_whatever_the_checksum_was() -> None:
+    data = bytearray(build(FIELDS, 4)[0])
+    data[8] = 64
+    for check in range(0x10000):
+        data[10], data[11] = check >> 8, check & 0xFF
+        lowered, is_set = Packet(data), Packet(data)
+        lowered.lower_ttl()
+        is_set.set_ttl(63)
+        assert lowered.data == is_set.data
+        assert lowered.ttl == 63
+
+
+def test_the_hop_limit_is_lowered() -> None:
+    packet = Packet(build(FIELDS | {"src": "2001:db8::1", "dst": "2001:db8::2", "ttl": 9}, 6)[0])
+    packet.lower_ttl()
+    assert (packet.ttl, packet.data[7]) == (8, 8)
