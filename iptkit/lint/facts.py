@@ -59,23 +59,20 @@ class PartFacts:
     rules are; its words count from `offset` of the rule's own Bound.
     """
 
-    __slots__ = ("_distinct", "_goals", "_values", "bound", "chains", "rules")
+    __slots__ = ("_distinct", "_goals", "bound", "chains", "rules", "values")
 
     def __init__(self, bound: Bound) -> None:
         self.bound = bound
         self.rules: list[Rule] = []
         self.chains: list[Chain] = []
-        self._values: list[list[str]] | None = None
+        self.values: list[list[str]] = []  # for each rule the words of its line that its shape does not tell
         self._goals: list[str] | None = None
         self._distinct: dict[Any, frozenset[Words]] = {}
 
-    @property
-    def values(self) -> list[list[str]]:
-        """For each rule the words of its line that its shape does not tell."""
-        found = self._values
-        if found is None:
-            found = self._values = [rule.line.values for rule in self.rules]
-        return found
+    def add(self, rules: list[Rule], chains: list[Chain], values: list[list[str]]) -> None:
+        self.rules += rules
+        self.chains += chains
+        self.values += values
 
     def words(self, placed: Placed) -> list[Words]:
         """For each rule its words for a use of an extension."""
@@ -182,29 +179,31 @@ class SectionFacts:
     # -- its rules, by what they have in common
 
     @functools.cached_property
-    def shapes(self) -> dict[Bound, tuple[list[Rule], list[Chain]]]:
-        """Its rules by their shapes, each with its chain."""
-        # The loop that every rule of 100,000 goes through: what can be told of a shape is told below.
+    def shapes(self) -> dict[Bound, tuple[list[Rule], list[Chain], list[list[str]]]]:
+        """Its rules by their shapes, with their chains and those words of their lines that vary."""
+        # All 100,000 rules pass here, in the order in which they lie in memory.  Later they are asked in the
+        # order of their shapes, where each step to another object costs more than what is done with it.
         rules: defaultdict[Bound, list[Rule]] = defaultdict(list)
         chains: defaultdict[Bound, list[Chain]] = defaultdict(list)
+        values: defaultdict[Bound, list[list[str]]] = defaultdict(list)
         for chain in self.chains.values():
             for rule in chain.rules:
                 bound = rule.bound
                 rules[bound].append(rule)
                 chains[bound].append(chain)
-        return {bound: (found, chains[bound]) for bound, found in rules.items()}
+                values[bound].append(rule.line.values)
+        return {bound: (found, chains[bound], values[bound]) for bound, found in rules.items()}
 
     @functools.cached_property
     def parts(self) -> dict[Bound, PartFacts]:
         """The distinct parts of shapes that have matches and target (see Bound.part), with their rules."""
         parts: dict[Bound, PartFacts] = {}
-        for bound, (rules, chains) in self.shapes.items():
-            part = bound.part
+        for bound, rows in self.shapes.items():
+            part = bound.later or bound
             found = parts.get(part)
             if found is None:
                 found = parts[part] = PartFacts(part)
-            found.rules += rules
-            found.chains += chains
+            found.add(*rows)
         return parts
 
     @functools.cached_property
@@ -221,9 +220,7 @@ class SectionFacts:
         if found is None:
             found = self._heads[bound] = PartFacts(bound)
             for shape in self.shapes_of_heads[bound]:
-                rules, chains = self.shapes[shape]
-                found.rules += rules
-                found.chains += chains
+                found.add(*self.shapes[shape])
         return found
 
     @functools.cached_property

@@ -98,7 +98,7 @@ class InterfaceDirection(SectionCheck, code="IPT113"):
                     continue
                 inverted = getattr(bound, core.inverted)
                 for shape in shapes:
-                    rules, callers = section.shapes[shape]
+                    rules, callers, _ = section.shapes[shape]
                     if without_it.isdisjoint(callers):
                         continue
                     for rule, chain in zip(rules, callers, strict=True):

@@ -185,7 +185,7 @@ def _quoting(facts: Facts) -> Iterator[RuleLine]:
     lines = facts.document.lines
     if '\\"' in text:
         suspects = [line for line in lines if line.raw.count('"') & 1 or '\\"' in line.raw]
-    elif _are_paired(text):
+    elif not facts.document.joined and _are_paired(text):
         return
     else:
         suspects = [line for line in lines if line.raw.count('"') & 1]
