@@ -284,11 +284,11 @@ class Machine(Surroundings):
             # Nothing to walk: what counts are the policies.
             leg.idle.lead(packet, self)
             if self._trail is not None:
-                self._trail.append(Led(leg.idle, None))
+                self._trail.append(Led(name, leg.idle, None))
             return True
         verdict = walk_leg(leg, packet, self)
         if self._trail is not None:
-            self._trail.append(Led(*self.led) if self.led is not None else None)
+            self._trail.append(Led(name, *self.led) if self.led is not None else None)
         if verdict == ACCEPT:
             return True
         # A packet that nobody takes from a queue is lost without a word to its sender.
@@ -417,7 +417,7 @@ class Machine(Surroundings):
         if len(trail) != 2 or None in trail or packet.out_interface == LOOPBACK:
             return
         before, after = trail
-        if after.node.verdict not in (ACCEPT, DROP):
+        if after.leg != "FORWARD to POSTROUTING" or after.node.verdict not in (ACCEPT, DROP):
             return
         if passage is None:
             self.passages.add(key, before, packet.route, after)

@@ -25,6 +25,7 @@ KNOWN = 1 << 15  # keys whose passage is remembered
 class Led(NamedTuple):
     """What led a packet through one leg: a node that decided all, and its course; None where all is idle."""
 
+    leg: str
     node: Node
     course: Course | None
 

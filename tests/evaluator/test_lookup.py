@@ -351,3 +351,32 @@ def _converse(machines: list[Machine], there: dict[str, object]) -> None:
             "sport": arrived.dport,
             "dport": arrived.sport,
         }
+
+
+def test_what_is_delivered_is_not_forwarded_the_next_time() -> None:
+    machine = Machine(api.load("*filter\nCOMMIT\n"))
+    machine.tracing = False
+    data = build({"src": "10.0.1.2", "dst": "10.0.1.1", "proto": 99, "payload": "x"}, 4)[0]
+    for _ in range(5):
+        machine.receive(Packet(data), "in0")
+    assert len(machine.local) == 5
+    assert not machine.out
+
+
+def test_connections_of_which_some_packets_get_through() -> None:
+    """An established connection that a later rule drops, and one whose hop limit runs out."""
+    text = "*filter\n:FORWARD ACCEPT\n-A FORWARD -m length --length 100: -j DROP\nCOMMIT\n"
+    machine = Machine(api.load(text, counters=False))
+    fields = {"src": "10.0.1.2", "dst": "10.0.2.2", "proto": "udp", "sport": 4000, "dport": 53}
+    back = {"src": "10.0.2.2", "dst": "10.0.1.2", "proto": "udp", "sport": 53, "dport": 4000}
+    for payload, ttl in ((1, 64), (1, 64), (1, 64), (200, 64), (200, 64), (1, 1), (200, 64), (1, 64)):
+        machine.receive(Packet(build(fields | {"payload": "q" * payload, "ttl": ttl}, 4)[0]), "in0")
+        machine.receive(Packet(build(back, 4)[0]), "out0")
+    forwarded = [seen for seen in machine.out if seen.packet.in_interface == "in0"]
+    assert len(forwarded) == 4
+    assert [why or line.key for _, why, line in machine.drops if why or line] == [
+        "filter:FORWARD:1",
+        "filter:FORWARD:1",
+        "TTL exceeded",
+        "filter:FORWARD:1",
+    ]
