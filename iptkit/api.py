@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING, Any
 
 from iptkit.ruleset.binding import Binder
@@ -157,7 +158,13 @@ def load(data: bytes | str, family: Family = 4, *, name: str = "<string>", count
 
     Raises RulesetError, with all diagnostics, where the real tool would refuse it.
     """
-    outcome = interpret(parse(data, name), family, counters=counters)
+    enabled = gc.isenabled()
+    gc.disable()  # or all that was parsed would be looked through before it is interpreted
+    try:
+        outcome = interpret(parse(data, name), family, counters=counters)
+    finally:
+        if enabled:
+            gc.enable()
     if outcome.status:
         raise RulesetError(tuple(outcome.diagnostics))
     return outcome.ruleset

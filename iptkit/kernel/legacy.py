@@ -359,12 +359,17 @@ class Machine:
         self._family = plan.family
         self._sets: dict[str, int] = {}
         self._plugged: dict[tuple[Any, ...], bytes] = {}
-        rules = list(_new_rules(plan))
-        parts = {bound.part for bound in {rule.bound for rule in rules}}
-        asking = {part for part in parts if _asks(part)}
         opaque: list[tuple[Opaque, int, int]] = []
-        for rule in rules if asking else ():
-            if rule.bound.part in asking:
+        parts: dict[Bound, bool] = {}
+        # Few files have rules that ask for something, and who bound their shapes knows of it.
+        binders = {rule.binder for rule in _new_rules(plan)}
+        asking = any(binder.uses(SetUse) or binder.uses_unknown() for binder in binders)
+        for rule in _new_rules(plan) if asking else ():
+            part = rule.bound.part
+            asks = parts.get(part)
+            if asks is None:
+                asks = parts[part] = _asks(part)
+            if asks:
                 self._look_up_sets(rule)
                 uses = (*rule.matches, rule.target) if rule.bound.opaque else ()
                 where = rule.conditions.protocol, rule.line.number

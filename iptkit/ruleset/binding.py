@@ -73,6 +73,14 @@ class Binder:
             self.known[key] = found
         return found
 
+    def uses(self, cls: type[Extension]) -> bool:
+        """Has any shape so far an extension of this kind?"""
+        return any(issubclass(segment.cls, cls) for segment in self._segments.values())
+
+    def uses_unknown(self) -> bool:
+        """Has any shape so far an extension that iptkit does not know?"""
+        return any(bound.opaque for bound in self.known.values())
+
     def segment(
         self,
         cls: type[Extension],

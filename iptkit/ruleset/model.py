@@ -89,6 +89,11 @@ class Rule:
         return self.values[ref] if isinstance(ref, int) else self._binder.memo(type_)[ref]
 
     @property
+    def binder(self) -> Binder:
+        """Who bound its shape."""
+        return self._binder
+
+    @property
     def context(self) -> Context:
         return self._binder.context
 
