@@ -29,14 +29,6 @@ if TYPE_CHECKING:
 MOST = 64  # outcomes that are followed at once
 # Of wider choices (a port out of a range) only the range is told: what follows is the same for all.
 FOLLOWED = 4
-# Matches that a packet's bytes, the table of connections and the clock always suffice for.
-CERTAIN = frozenset(
-    (
-        "addrtype ah comment connbytes connlabel connlimit connmark conntrack dccp dscp dst ecn esp frag"
-        " hashlimit hbh helper hl icmp icmp6 iprange ipv6header length limit mark mh multiport quota recent"
-        " rpfilter rt sctp set state string tcp tcpmss time tos ttl u32 udp udplite"
-    ).split()
-)
 
 
 class TooManyOutcomes(IptkitError):
@@ -218,7 +210,7 @@ def is_certain(machine: Machine) -> bool:
     """Do the rules ask for nothing that packets alone do not tell?"""
     for table in machine.tables.values():
         for line in table.lines():
-            if any(match.name not in CERTAIN or not is_known(match) for match in line.matches):
+            if any(not is_known(match) or not match.certain for match in line.matches):
                 return False
     return not any(route.others for route in machine.topology.routes)
 

@@ -194,6 +194,7 @@ class Conntrack(Match, name="conntrack"):
         doc="direction of the packet: ORIGINAL or REPLY",
     )
     at_least_one = tuple(_FLAGS)
+    certain = True
     example = "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
 
     def encode(self, family: Family) -> bytes:
@@ -332,6 +333,7 @@ class State(Match, name="state"):
         doc="state of the connection: INVALID, NEW, RELATED, ESTABLISHED, UNTRACKED",
     )
     facts = ("state",)
+    certain = True
     example = "-m state --state RELATED,ESTABLISHED -j ACCEPT"
 
     def encode(self, family: Family) -> bytes:

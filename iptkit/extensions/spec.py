@@ -362,6 +362,8 @@ class Match(Extension):
     # What its answer hangs on: names of iptkit.evaluator.courses.FACTS, or "header" for addresses,
     # protocol, ports and interfaces.  None: on more than these.
     facts: ClassVar[tuple[str, ...] | None] = None
+    # Do a packet's bytes, the table of connections and the clock always suffice for an answer?
+    certain: ClassVar[bool] = False
 
     def matches(self, packet: Packet, world: World) -> bool | None:
         """Does the packet meet the match?  None is UNKNOWN: neither packet nor world tells.

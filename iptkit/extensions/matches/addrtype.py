@@ -95,6 +95,7 @@ class AddrType(Match, name="addrtype"):
         Bits("I", given={4: "limit_iface_in", 8: "limit_iface_out"}, inverted={1: "src_type", 2: "dst_type"}),
     )
     facts = ("header",)
+    certain = True
     example = "-m addrtype --dst-type LOCAL -j ACCEPT"
 
     def place(self) -> Place:

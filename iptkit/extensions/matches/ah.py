@@ -36,6 +36,7 @@ class Ah4(Ranged, name="ah", families=(4,)):
     ahspi = Option("--ahspi", type=_SPI, invert=True, doc="an SPI or a range")
     # struct ipt_ah, linux/netfilter_ipv4/ipt_ah.h
     layout = Layout(Pair("ahspi", "I", (0, UINT32_MAX)), Bits("B", inverted={1: "ahspi"}), Pad(3))
+    certain = True
     example = "-p ah -m ah --ahspi 500 -j ACCEPT"
 
     def matches(self, packet: Packet, world: World) -> bool | None:
@@ -71,6 +72,7 @@ class Ah6(Ranged, name="ah", families=(6,)):
         Bits("B", inverted={1: "ahspi", 2: "ahlen"}),
         Pad(2),
     )
+    certain = True
     example = "-m ah --ahspi 500 --ahres -j ACCEPT"
 
     @classmethod

@@ -38,6 +38,7 @@ class Comment(Match, name="comment"):
     comment = Option("--comment", type=CommentText(), required=True, doc="the comment, up to 255 bytes")
     layout = Layout(String("comment", 256, always=True))
     facts = ()
+    certain = True
     example = '-i lo -m comment --comment "local traffic" -j ACCEPT'
 
     def matches(self, packet: Packet, world: World) -> bool | None:

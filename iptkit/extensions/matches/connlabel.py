@@ -54,6 +54,7 @@ class Connlabel(Match, name="connlabel"):
     layout = Layout(
         Number("label", "H", always=True), Bits("H", inverted={1: "label"}, given={2: "set_label"})
     )
+    certain = True
     example = "-m connlabel --label 40 -j ACCEPT"
 
     def kernel_check(self, rule: RuleFacts) -> Iterator[Problem]:

@@ -45,6 +45,7 @@ class Connlimit(Match, name="connlimit"):
     saddr = Flag("--connlimit-saddr", excludes=("daddr",), doc="count by source address (default)")
     daddr = Flag("--connlimit-daddr", excludes=("saddr",), doc="count by destination address")
     at_least_one = ("upto", "above")
+    certain = True
     example = "-p tcp --syn --dport 22 -m connlimit --connlimit-above 10 -j REJECT"
 
     @classmethod

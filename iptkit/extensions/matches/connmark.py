@@ -25,6 +25,7 @@ class Connmark(Match, name="connmark"):
     # struct xt_connmark_mtinfo1, linux/netfilter/xt_connmark.h
     layout = Layout(Pair("mark", "I", (0, 0), always=True), Bits("B", inverted={1: "mark"}), size=12)
     facts = ("connmark",)
+    certain = True
     example = "-m connmark --mark 0x1/0xff -j ACCEPT"
 
     def matches(self, packet: Packet, world: World) -> bool | None:

@@ -96,6 +96,7 @@ class Dccp(Match, name="dccp"):
         Number("dccp_option", "B", always=True),
         Pad(1),
     )
+    certain = True
     example = "-p dccp -m dccp --dport 5001 --dccp-types REQUEST -j ACCEPT"
 
     def matches(self, packet: Packet, world: World) -> bool | None:

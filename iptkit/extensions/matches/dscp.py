@@ -33,6 +33,7 @@ class Dscp(Match, name="dscp"):
     # struct xt_dscp_info, linux/netfilter/xt_dscp.h
     layout = Layout(Number("dscp", "B", always=True), Bits("B", inverted={1: "dscp"}))
     facts = ("tos",)
+    certain = True
     example = "-m dscp --dscp-class EF -j ACCEPT"
 
     @classmethod

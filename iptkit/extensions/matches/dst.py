@@ -25,6 +25,7 @@ class Dst(Match, name="dst", families=(6,)):
     dst_len = Option("--dst-len", type=UInt(), invert=True, doc="length of the header in bytes")
     dst_opts = Option("--dst-opts", type=HeaderOptions(), doc="its options by type and length, 16 at most")
     layout = options_layout("dst_len", "dst_opts")
+    certain = True
     example = "-m dst --dst-len 8 --dst-opts 1:4 -j ACCEPT"
 
     def matches(self, packet: Packet, world: World) -> bool | None:

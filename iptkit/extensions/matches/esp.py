@@ -29,6 +29,7 @@ class Esp(Ranged, name="esp"):
     espspi = Option("--espspi", type=NumberRange(metavar="spi[:spi]"), invert=True, doc="an SPI or a range")
     # struct xt_esp, linux/netfilter/xt_esp.h
     layout = Layout(Pair("espspi", "I", (0, UINT32_MAX)), Bits("B", inverted={1: "espspi"}), Pad(3))
+    certain = True
     example = "-p esp -m esp --espspi 500:600 -j ACCEPT"
 
     def matches(self, packet: Packet, world: World) -> bool | None:

@@ -45,6 +45,7 @@ class Frag(Ranged, name="frag", families=(6,)):
         Bits("B", inverted={1: "fragid", 2: "fraglen"}),
         size=16,
     )
+    certain = True
     example = "-m frag --fragfirst -j ACCEPT"
 
     def matches(self, packet: Packet, world: World) -> bool | None:

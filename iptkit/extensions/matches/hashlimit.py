@@ -238,6 +238,7 @@ class Hashlimit(Match, name="hashlimit"):
     interval = Option(
         "--hashlimit-rate-interval", type=Seconds(), doc="seconds over which the rate is measured"
     )
+    certain = True
     example = (
         "-p tcp -m tcp --dport 22 -m hashlimit --hashlimit-above 10/min --hashlimit-burst 5"
         " --hashlimit-mode srcip --hashlimit-name ssh -j DROP"

@@ -25,6 +25,7 @@ class HopByHop(Match, name="hbh", families=(6,)):
     hbh_len = Option("--hbh-len", type=UInt(), invert=True, doc="length of the header in bytes")
     hbh_opts = Option("--hbh-opts", type=HeaderOptions(), doc="its options by type and length, 16 at most")
     layout = options_layout("hbh_len", "hbh_opts")
+    certain = True
     example = "-m hbh --hbh-opts 5:2 -j ACCEPT"
 
     def matches(self, packet: Packet, world: World) -> bool | None:

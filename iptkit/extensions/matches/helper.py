@@ -35,6 +35,7 @@ class Helper(Match, name="helper"):
     helper = Option("--helper", type=HelperName(), invert=True, required=True, doc="name of the helper")
     # struct xt_helper_info, linux/netfilter/xt_helper.h
     layout = Layout(Bits("i", inverted={1: "helper"}), String("helper", 30, always=True), size=36)
+    certain = True
     example = "-m helper --helper ftp -j ACCEPT"
 
     def matches(self, packet: Packet, world: World) -> bool | None:

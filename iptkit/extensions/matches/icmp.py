@@ -51,6 +51,7 @@ class Icmp(Match, name="icmp", families=(4,)):
     # struct ipt_icmp, linux/netfilter_ipv4/ip_tables.h
     layout = Layout(TypeAndCodes("icmp_type"), Bits("B", inverted={1: "icmp_type"}))
     facts = ("icmp",)
+    certain = True
     example = "-p icmp -m icmp --icmp-type 8 -j ACCEPT"
 
     def matches(self, packet: Packet, world: World) -> bool | None:

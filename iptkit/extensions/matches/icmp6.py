@@ -53,6 +53,7 @@ class Icmp6(Match, name="icmp6", families=(6,), aliases=("icmpv6", "ipv6-icmp"))
     # struct ip6t_icmp, linux/netfilter_ipv6/ip6_tables.h
     layout = Layout(TypeAndCodes("icmpv6_type"), Bits("B", inverted={1: "icmpv6_type"}))
     facts = ("icmp",)
+    certain = True
     example = "-p ipv6-icmp -m icmp6 --icmpv6-type 128 -j ACCEPT"
 
     def matches(self, packet: Packet, world: World) -> bool | None:

@@ -116,6 +116,7 @@ class IPRange4(Match, name="iprange", families=(4,)):
     dst_range = Option("--dst-range", type=AddressRange4(), invert=True, doc="destination addresses")
     layout = _LAYOUT
     facts = ("header",)
+    certain = True
     example = "-m iprange --src-range 192.0.2.10-192.0.2.20 -j ACCEPT"
 
     def matches(self, packet: Packet, world: World) -> bool | None:
@@ -135,6 +136,7 @@ class IPRange6(Match, name="iprange", families=(6,)):
     dst_range = Option("--dst-range", type=AddressRange6(), invert=True, doc="destination addresses")
     layout = _LAYOUT
     facts = ("header",)
+    certain = True
     example = "-m iprange --src-range 2001:db8::10-2001:db8::20 -j ACCEPT"
 
     def matches(self, packet: Packet, world: World) -> bool | None:

@@ -72,6 +72,7 @@ class IPv6Header(Match, name="ipv6header", families=(6,)):
         Bits("B", inverted={0xFF: "header"}),
         Bits("B", given={0xFF: "soft"}),
     )
+    certain = True
     example = "-m ipv6header --header frag --soft -j DROP"
 
     def matches(self, packet: Packet, world: World) -> bool | None:

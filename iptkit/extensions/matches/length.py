@@ -35,6 +35,7 @@ class Length(Match, name="length"):
         Pair("length", "H", (0, UINT16_MAX), always=True), Bits("B", inverted={1: "length"}), Pad(1)
     )
     facts = ("length",)
+    certain = True
     example = "-p icmp -m length --length 86:65535 -j DROP"
 
     def matches(self, packet: Packet, world: World) -> bool | None:

@@ -66,6 +66,7 @@ class Limit(Match, name="limit"):
     burst = Option("--limit-burst", type=UInt(10_000), doc="packets matched at once; 5 if not given")
     # struct xt_rateinfo, linux/netfilter/xt_limit.h; what follows the burst is the kernel's
     layout = Layout(Number("limit", "I", always=True), Number("burst", "I", DEFAULT_BURST), Pad(32))
+    certain = True
     example = '-m limit --limit 5/min --limit-burst 10 -j LOG --log-prefix "denied "'
 
     @classmethod

@@ -26,6 +26,7 @@ class Mark(Match, name="mark"):
     # struct xt_mark_mtinfo1, linux/netfilter/xt_mark.h
     layout = Layout(Pair("mark", "I", (0, 0), always=True), Bits("B", inverted={1: "mark"}), size=12)
     facts = ("mark",)
+    certain = True
     example = "-m mark --mark 0x1/0xff -j ACCEPT"
 
     def matches(self, packet: Packet, world: World) -> bool | None:

@@ -88,6 +88,7 @@ class Mh(Ranged, name="mh", families=(6,)):
     mh_type = Option("--mh-type", type=MhTypes(), invert=True, doc="type, or a range of types")
     # struct ip6t_mh, linux/netfilter_ipv6/ip6t_mh.h
     layout = Layout(Pair("mh_type", "B", (0, UINT8_MAX)), Bits("B", inverted={1: "mh_type"}))
+    certain = True
     example = "-p mh -m mh --mh-type binding-update -j ACCEPT"
 
     def matches(self, packet: Packet, world: World) -> bool | None:

@@ -141,6 +141,7 @@ class Multiport(Match, name="multiport"):
         doc="source or destination ports",
     )
     facts = ("header",)
+    certain = True
     example = "-p tcp -m multiport --dports 80,443,8000:8099 -j ACCEPT"
 
     def within(self, rule: RuleFacts) -> Self:

@@ -224,6 +224,7 @@ class Recent(Match, name="recent"):
         Pad(1),
         _Mask("mask", "mask_written"),
     )
+    certain = True
     example = (
         "-p tcp -m tcp --dport 22 -m conntrack --ctstate NEW"
         " -m recent --update --seconds 60 --hitcount 4 --name SSH --mask 255.255.255.255 --rsource -j DROP"

@@ -36,6 +36,7 @@ class RpFilter(Match, name="rpfilter"):
     invert = Flag("--invert", doc="match the packets that fail the test")
     # struct xt_rpfilter_info, linux/netfilter/xt_rpfilter.h
     layout = Layout(Bits("B", given={1: "loose", 2: "validmark", 4: "accept_local", 8: "invert"}))
+    certain = True
     example = "-m rpfilter --invert -j DROP"
 
     def matches(self, packet: Packet, world: World) -> bool | None:

@@ -98,6 +98,7 @@ class Rt(Ranged, name="rt", families=(6,)):
         _HopList("rt_0_addrs"),
         size=280,
     )
+    certain = True
     example = "-m rt --rt-type 0 --rt-len 24 -j DROP"
 
     @classmethod

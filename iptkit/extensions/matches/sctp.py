@@ -174,6 +174,7 @@ class Sctp(Match, name="sctp"):
         "--dport", "--destination-port", type=TcpPorts("sctp"), invert=True, doc="destination port or range"
     )
     chunk_types = Option("--chunk-types", type=ChunkTypes(), invert=True, doc="the chunks of a packet")
+    certain = True
     example = "-p sctp -m sctp --dport 36412 --chunk-types any INIT,DATA:I -j ACCEPT"
 
     def encode(self, family: Family) -> bytes:

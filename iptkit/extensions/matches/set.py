@@ -120,6 +120,7 @@ class MatchSet(SetUse, Match, name="set"):
         ),
         size=48,
     )
+    certain = True
     example = "-m set --match-set blocked src -j DROP"
 
     @classmethod

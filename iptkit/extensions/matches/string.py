@@ -150,6 +150,7 @@ class StringMatch(Match, name="string"):
         Bits("B", given={2: "icase"}, inverted={1: "string"}),
         Pad(10),
     )
+    certain = True
     example = '-p udp -m udp --dport 53 -m string --string "test" --algo bm --from 40 --to 100 -j DROP'
 
     @classmethod

@@ -91,6 +91,7 @@ class Tcp(Ranged, name="tcp"):
         Pair("tcp_flags", "B", (0, 0)),
         Bits("B", inverted={1: "sport", 2: "dport", 4: "tcp_flags", 8: "tcp_option"}),
     )
+    certain = True
     example = "-p tcp -m tcp --dport 22 --tcp-flags FIN,SYN,RST,ACK SYN -j ACCEPT"
 
     @classmethod

@@ -40,6 +40,7 @@ class Udp(Ranged, name="udp"):
         Pad(1),
     )
     facts = ("header",)
+    certain = True
     example = "-p udp -m udp --dport 53 -j ACCEPT"
 
     def matches(self, packet: Packet, world: World) -> bool | None:
