@@ -271,7 +271,7 @@ def _repeated(kinds: list[int], glances: dict[int, Glance]) -> Iterator[list[int
 def _stretches(kinds: list[int], glances: dict[int, Glance]) -> Iterator[tuple[int, int]]:
     """Stretches of rules of which each differs from the next in one address at most, at a glance."""
     start = end = 0
-    for at in [at for at in range(1, len(kinds)) if kinds[at] == kinds[at - 1]]:
+    for at in [at for at in glances if at and kinds[at] == kinds[at - 1]]:
         one, other = glances[at - 1], glances[at]
         if one[2] != other[2] or (one[0] != other[0] and one[1] != other[1]):
             continue
