@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from iptkit.lint.facts import SectionFacts
     from iptkit.lint.judged import Judgement
-    from iptkit.syntax.document import RuleLine
     from iptkit.text.diagnostic import Diagnostic
 
 
@@ -25,16 +24,11 @@ class _Judged(SectionCheck):
 
     def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
         said = set()
-        by: RuleLine | None = None
         for each in section.judged:
             line = each.rule.line
             if each.code == self.code and line.number not in said:
                 said.add(line.number)
-                if each.by is None:
-                    related: tuple[tuple[Span, str], ...] = ()
-                elif each.by.line is not by:  # else it is that of the one before
-                    by = each.by.line
-                    related = ((whole(by), self.why),)
+                related = () if each.by is None else ((whole(each.by.line), self.why),)
                 fix = (Edit(Span(line.number, 0, len(line.raw) + 1), "", False),)
                 yield self.found(
                     whole(line),
