@@ -214,9 +214,15 @@ class Machine(Surroundings):
         packet.in_interface = interface
         if packet.link_type is None:
             packet.link_type = "unicast"
-        self._receive(packet)
-        if self._waiting:
-            self._run_waiting()
+        if packet.link_type == "otherhost":
+            return self._drop(packet, "the frame is for another host")
+        if packet.family == 4:
+            if ones_sum(packet.data[: packet.l4]) != 0xFFFF:
+                return self._drop(packet, "bad IP header checksum")
+        elif not self._sane6(packet):
+            return self._run_waiting()
+        self._prerouting(packet)
+        return self._run_waiting() if self._waiting else None
 
     def send_out(self, packet: Packet) -> int:
         """A local program sends a packet through a raw socket; 0, or the errno it gets."""
@@ -242,16 +248,6 @@ class Machine(Surroundings):
                 self._drop(packet, "a header that nobody receives")
                 continue
             self._prerouting(packet, routed=True)
-
-    def _receive(self, packet: Packet) -> None:
-        if packet.link_type == "otherhost":
-            return self._drop(packet, "the frame is for another host")
-        if packet.family == 4:
-            if ones_sum(packet.data[: packet.l4]) != 0xFFFF:
-                return self._drop(packet, "bad IP header checksum")
-        elif not self._sane6(packet):
-            return None
-        return self._prerouting(packet)
 
     def _sane6(self, packet: Packet) -> bool:
         """The checks of ipv6_rcv (net/ipv6/ip6_input.c)."""
@@ -349,7 +345,7 @@ class Machine(Surroundings):
 
     def _prerouting(self, packet: Packet, *, routed: bool = False) -> None:
         """`routed`: the packet was sent by the machine to itself, and has its route already."""
-        if packet.is_fragment or packet.headers:
+        if packet.more_fragments or packet.fragment_offset or packet.headers:
             whole = self.fragments.add(packet, self.now)
             if whole is None:
                 return self._drop(packet, HELD)

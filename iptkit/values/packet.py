@@ -118,6 +118,8 @@ class Packet:
     family: Family
     proto: int
     l4: int
+    fragment_offset: int
+    more_fragments: bool
     src: int
     dst: int
     headers: tuple[Header, ...]
@@ -145,29 +147,38 @@ class Packet:
         data = self.data
         if not data:
             raise Malformed("no bytes")
-        if data[0] >> 4 == 4:
+        version = data[0] >> 4
+        if version == 4:
             self._read4(data)
-        elif data[0] >> 4 == 6:
+        elif version == 6:
             self._read6(data)
         else:
-            raise Malformed(f"version {data[0] >> 4}")
-        self._read_ports()
+            raise Malformed(f"version {version}")
+        self.sport = self.dport = -1
+        self.whole = not self.fragment_offset
+        least = PORTS.get(self.proto)
+        if least is not None:
+            there = self.length - self.l4
+            if there >= 4 and self.whole:
+                self.sport, self.dport = _PORTS.unpack_from(data, self.l4)
+            self.whole = self.whole and there >= least
 
     def _read4(self, data: bytearray) -> None:
         if len(data) < 20:
             raise Malformed("shorter than an IPv4 header")
-        first, tos, length, ip_id, fragment, ttl, proto, _, src, dst = _IPV4.unpack_from(data)
+        first, self.tos, length, self.ip_id, fragment, self.ttl, self.proto, _, self.src, self.dst = (
+            _IPV4.unpack_from(data)
+        )
         header = (first & 15) * 4
         if header < 20 or length < header or len(data) < length:
             raise Malformed("lengths of the IPv4 header do not fit")
         if len(data) > length:
             del data[length:]
         self.family = 4
-        self.tos, self.length, self.ip_id, self.ttl, self.proto = tos, length, ip_id, ttl, proto
-        self.src, self.dst, self.l4 = src, dst, header
+        self.length, self.l4 = length, header
         self.fragment_offset = (fragment & 0x1FFF) * 8
-        self.more_fragments = bool(fragment & 0x2000)
-        self.dont_fragment = bool(fragment & 0x4000)
+        self.more_fragments = fragment & 0x2000 != 0
+        self.dont_fragment = fragment & 0x4000 != 0
         self.headers = ()
 
     def _read6(self, data: bytearray) -> None:
@@ -205,16 +216,6 @@ class Packet:
                 size = (data[at + 1] + 2) * 4 if proto == AH else (data[at + 1] + 1) * 8
                 proto, at = data[at], at + size
         self.proto, self.l4, self.headers = proto, at, tuple(headers)
-
-    def _read_ports(self) -> None:
-        self.sport = self.dport = -1
-        self.whole = not self.fragment_offset
-        least = PORTS.get(self.proto)
-        if least is not None:
-            there = self.length - self.l4
-            if there >= 4 and self.whole:
-                self.sport, self.dport = _PORTS.unpack_from(self.data, self.l4)
-            self.whole = self.whole and there >= least
 
     # -- questions
 
