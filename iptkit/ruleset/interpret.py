@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import gc
 import re
+from collections import deque
 from itertools import filterfalse, islice
-from operator import getitem
+from operator import getitem, itemgetter
 from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.core import BUILTIN_CHAINS, CHAIN_NAME_LIMIT, NETWORKS, VERDICTS, Jump, Verdict
@@ -46,14 +47,32 @@ if TYPE_CHECKING:
     from iptkit.ruleset.steps import Step
     from iptkit.syntax.document import Document, Line, Shape
 
-    # What to note of a rule whose words are looked at later: of which word, and how; of which use, and how.
+    # Of a part of a shape: where the chain is, whether there are interfaces, where the jump is and whether
+    # that is -g; and what to note of a rule whose words are looked at later: which of the words, and in which
+    # sets; which of the uses, and how.  Chain or -g are None where _append_trusting leaves such rules alone.
     _Notes = tuple[
-        tuple[tuple[int, Callable[[str], None]], ...],
+        int | None,
+        bool,
+        int | None,
+        bool | None,
+        tuple[int, ...],
+        tuple[set[str], ...],
         tuple[tuple[Callable[[list[str]], Any], Callable[[Any], None]], ...],
     ]
     # A bound, and of it: where chain and jump are, whether that is -g, whether it has interfaces, the notes.
-    _Plan = tuple[Bound, int, int | None, bool, bool, *_Notes]
+    _Plan = tuple[
+        Bound,
+        int,
+        int | None,
+        bool,
+        bool,
+        Callable[[list[str]], Iterable[str]],
+        tuple[set[str], ...],
+        tuple[tuple[Callable[[list[str]], Any], Callable[[Any], None]], ...],
+    ]
 
+add = set.add
+consume = deque[None](maxlen=0).extend  # runs through an iterator, and keeps nothing
 _WORD = re.compile(r"[^ \t\r\0]*")
 COUNTERS = -2  # where a fault stands: in the counters before a rule
 _NUMBER = re.compile(r"[ \t\n\v\f\r]*([+-]?)([0-9]+)")
@@ -172,6 +191,7 @@ class _Interpreter:
         self.plans: dict[Shape | None, _Plan | None] = {}
         self.passed_by = False  # are there values not looked at yet?
         self.notes: dict[Bound, _Notes] = {}  # by parts of shapes
+        self.picks: dict[tuple[int, ...], Callable[[list[str]], Iterable[str]]] = {}  # takes words, by places
         self.uses: dict[
             Segment, tuple[Memo | RawMemo, ...]
         ] = {}  # that are to be read, with what reads their words
@@ -537,7 +557,7 @@ class _Interpreter:
                 plan = plans[line.shape] = self._plan(line.shape)
             if plan is None:
                 return line
-            bound, at_chain, jump, goto, hooked, words, uses = plan
+            bound, at_chain, jump, goto, hooked, pick, unseen, uses = plan
             raws = line.values
             chain = chains.get(raws[at_chain])
             if chain is None:
@@ -551,6 +571,7 @@ class _Interpreter:
                         return line
                     goals[goto][goal] = goal
                     bound.part.memos[jump].unseen.add(goal)
+                    self.passed_by = True
                 else:
                     raws[jump] = known  # one string for all rules that go there
             if hooked and chain.name in HOOKS and self._misplaced(bound, (), chain.name):
@@ -562,8 +583,8 @@ class _Interpreter:
                 except _Refused:
                     return line
             self.passed_by = True
-            for hole, note in words:
-                note(raws[hole])
+            if unseen:
+                consume(map(add, unseen, pick(raws)))
             for key, note_use in uses:
                 note_use(key(raws))
             rule = Rule(binder, line, bound, None, counters)
@@ -579,38 +600,54 @@ class _Interpreter:
             return None
         binder = self.binder
         bound = binder.known.get(shape) or binder.bound(shape)
-        head = tail = bound
-        first = 0
-        if bound.earlier is not None and bound.later is not None:
-            head, tail = bound.earlier, bound.later
-            first = -len(tail.memos)
-        if not head.appends or not tail.appends or head.counters is not None:
-            return None
-        at_chain: int = head.chain  # type: ignore[assignment]  # holes all, or it would not be `appends`
-        jump: int | None = tail.jumps  # type: ignore[assignment]  # likewise
-        words, uses = self.notes.get(tail) or self._notes(tail, first)
-        if head is not tail:
-            more_words, more_uses = self.notes.get(head) or self._notes(head, 0)
-            words += more_words
+        earlier, later = bound.earlier, bound.later
+        if earlier is None or later is None:
+            whole = self.notes.get(bound) or self._notes(bound, 0)
+            at_chain, hooked, jump, goto, holes, unseen, uses = whole
+        else:
+            head = self.notes.get(earlier) or self._notes(earlier, 0)
+            tail = self.notes.get(later) or self._notes(later, -len(later.memos))
+            at_chain, hooked, _, _, holes, unseen, uses = head
+            _, _, jump, goto, more_holes, more_unseen, more_uses = tail
+            holes += more_holes
+            unseen += more_unseen
             uses += more_uses
-        return bound, at_chain, jump, tail.goto, head.hooked, words, uses
+        if at_chain is None or goto is None:
+            return None
+        pick = self.picks.get(holes)
+        if pick is None:
+            # One word, too, is to come in a sequence.
+            places = holes if len(holes) != 1 else [slice(holes[0], holes[0] + 1 or None)]
+            pick = self.picks[holes] = itemgetter(*places) if places else _nothing
+        return bound, at_chain, jump, goto, hooked, pick, unseen, uses
 
     def _notes(self, part: Bound, first: int) -> _Notes:
         """What to note of rules with this part, whose values are counted from `first`.
 
         Of words that may say anything nothing is noted, and not where they jump.
         """
+        found: _Notes
+        if not part.appends or part.counters is not None:
+            found = self.notes[part] = None, False, None, None, (), (), ()
+            return found
         memos = part.memos
         for placed in part.reading:
             self.uses[placed.segment] = tuple([memos[hole] for hole in placed.holes])
+        noted = [
+            (hole, memo.unseen)
+            for hole, memo in enumerate(memos, first)
+            if memo.__class__ is Memo and hole != part.jumps
+        ]
+        # What are holes at all, or it would not be `appends`.
+        at_chain: int | None = part.chain  # type: ignore[assignment]
+        jump: int | None = part.jumps  # type: ignore[assignment]
         found = self.notes[part] = (
-            tuple(
-                [
-                    (hole, memo.unseen.add)
-                    for hole, memo in enumerate(memos, first)
-                    if memo.__class__ is Memo and hole != part.jumps
-                ]
-            ),
+            at_chain,
+            part.hooked,
+            jump,
+            part.goto,
+            tuple([hole for hole, _ in noted]),
+            tuple([unseen for _, unseen in noted]),
             tuple([(placed.key, placed.segment.unseen.add) for placed in part.reading]),
         )
         return found
@@ -647,8 +684,10 @@ class _Interpreter:
                     only = of[0]
                     words_left: Iterable[Any] = segment.unseen
                     if segment.cls.usual_alike and isinstance(only, Memo) and only.usual is not None:
-                        one = islice(filter(only.usual, segment.unseen), 1)
-                        words_left = [*one, *filterfalse(only.usual, segment.unseen)]
+                        # What is not usual was read before, above.
+                        read = only.__contains__
+                        one = islice(filterfalse(read, segment.unseen), 1)
+                        words_left = [*one, *filter(read, segment.unseen)]
                     for word in words_left:
                         segment.use(only[word], context)
                     continue
@@ -1137,6 +1176,10 @@ class _Interpreter:
             chain.rules = [r.counting(NO_COUNTERS) if id(r) in old else r for r in chain.rules]
             if chain.name not in self.policy_set:
                 chain.counters = NO_COUNTERS
+
+
+def _nothing(values: list[str]) -> tuple[()]:
+    return ()
 
 
 def _fault_of(placed: Placed, bound: Bound, error: ValueError) -> Fault:
