@@ -374,7 +374,7 @@ def test_connections_of_which_some_packets_get_through() -> None:
         machine.receive(Packet(build(back, 4)[0]), "out0")
     forwarded = [seen for seen in machine.out if seen.packet.in_interface == "in0"]
     assert len(forwarded) == 4
-    assert [why or line.key for _, why, line in machine.drops if why or line] == [
+    assert [why or (line.key if line else "") for _, why, line in machine.drops if why or line] == [
         "filter:FORWARD:1",
         "filter:FORWARD:1",
         "TTL exceeded",
