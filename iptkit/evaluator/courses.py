@@ -167,9 +167,11 @@ class Node:
         length = packet.length
         self.packets += 1
         self.bytes += length
+        if not self.acts:
+            return None
+        world.place = -1
         for line, act, table, hook, counted in self.acts:
-            world.line, world.place = line, -1
-            world.table, world.hook = table, hook
+            world.line, world.table, world.hook = line, table, hook
             verdict = act(packet, world)
             if verdict is not None:
                 for later in self.lines[counted:]:

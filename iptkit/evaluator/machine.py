@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from iptkit.evaluator.topology import Topology
+    from iptkit.extensions.world import Record
     from iptkit.ruleset.model import Ruleset
 
 DONT_FRAGMENT = 0x4000
@@ -137,7 +138,7 @@ class Machine(Surroundings):
     tracked     what connection tracking said
     drops       why packets ended, in words: (packet, reason, line or None)
     answering   does the machine's own stack answer what is delivered to it?
-    noting      are these lists kept?
+    noting      are these lists, and what rules log, kept?
     """
 
     def __init__(
@@ -206,6 +207,11 @@ class Machine(Surroundings):
             self.sysctls.set(name, value)
             self._ways.clear()
             self.passages.clear()
+
+    def record(self, packet: Packet, record: Record) -> None:
+        """What a rule logs of a packet."""
+        if self.noting:
+            super().record(packet, record)
 
     # -- packets come in
 

@@ -127,6 +127,8 @@ class Ct(Target, name="CT"):
     zone = Option("--zone", type=_ZONE, doc="zone for both directions")
     zone_orig = Option("--zone-orig", type=_ZONE, doc="zone for the original direction")
     zone_reply = Option("--zone-reply", type=_ZONE, doc="zone for the reply direction")
+    effect = "drops"
+    changes = ("state", "connmark")
     example = "-p tcp --dport 21 -j CT --helper ftp"
 
     @classmethod
@@ -226,6 +228,8 @@ class Notrack(Target, name="NOTRACK"):
     where = Place(tables=("raw",))
     revision = 2
     kernel_name = "CT"
+    effect = "drops"
+    changes = ("state", "connmark")
     example = "-p udp --dport 53 -j NOTRACK"
 
     def encode(self, family: Family) -> bytes:
