@@ -94,9 +94,6 @@ class Connlimit(Match, name="connlimit"):
             if tuple_ is None:
                 raise HotDrop
             connection = world.find_connection(tuple_, zone, -1)
-            if connection is not None:
-                tuple_ = connection.original
-                zone = connection.zone
         else:
             tuple_ = connection.original
         number = counts.count((address, zone), tuple_, zone, connection, world)
