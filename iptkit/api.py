@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from typing import TYPE_CHECKING, Any
 
 from iptkit.ruleset.binding import Binder
@@ -12,6 +11,7 @@ from iptkit.syntax.document import ChainLine, CommitLine
 from iptkit.syntax.parser import parse as _parse
 from iptkit.text.diagnostic import BOTH, Diagnostic, RulesetError, Severity, Span
 from iptkit.text.source import Source
+from iptkit.text.uncollected import Uncollected
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -158,13 +158,8 @@ def load(data: bytes | str, family: Family = 4, *, name: str = "<string>", count
 
     Raises RulesetError, with all diagnostics, where the real tool would refuse it.
     """
-    enabled = gc.isenabled()
-    gc.disable()  # or all that was parsed would be looked through before it is interpreted
-    try:
+    with Uncollected():  # or all that was parsed would be looked through before it is interpreted
         outcome = interpret(parse(data, name), family, counters=counters)
-    finally:
-        if enabled:
-            gc.enable()
     if outcome.status:
         raise RulesetError(tuple(outcome.diagnostics))
     return outcome.ruleset

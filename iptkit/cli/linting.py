@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import gc
 import sys
 from typing import TYPE_CHECKING
 
@@ -43,8 +42,6 @@ def lint(
     color: str = "auto",
 ) -> int:
     """Print what is to be said about files, standard input if there are none.  Returns the exit status."""
-    enabled = gc.isenabled()
-    gc.disable()  # what lint makes lives until it ends; looking for cycles meanwhile is work for nothing
     binder = Binder(family)
     checked: list[tuple[Source, list[Diagnostic]]] = []
     status = Exit.OK
@@ -86,8 +83,6 @@ def lint(
             checked.append((source, found))
     if format_ == "json" and fixes is not Fixes.DIFF:
         _print(_as_json(checked))
-    if enabled:
-        gc.enable()
     return status
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import sys
 from typing import TYPE_CHECKING
 
@@ -30,7 +28,7 @@ from iptkit.kernel.errors import KernelError
 from iptkit.text.source import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from iptkit.evaluator.impact import Impact
     from iptkit.kernel.transaction import Transaction
@@ -43,19 +41,6 @@ _ENDED = {
     "help": "-h in a line ends the file: nothing is applied",
     "version": "-V in a line ends the file: nothing is applied",
 }
-
-
-@contextlib.contextmanager
-def _uncollected() -> Iterator[None]:
-    """Look for no cycles: what a restore makes of 100,000 rules has none, and lives until the end."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.freeze()  # or the first thing made from here on would have it all looked through
-            gc.enable()
 
 
 @click.command(cls=GetoptCommand, context_settings={"help_option_names": ["-h", "--help"]})
@@ -92,7 +77,6 @@ def _uncollected() -> Iterator[None]:
 )
 @color_option
 @click.argument("file", required=False, shell_complete=complete_file)
-@_uncollected()
 def command(
     family: int,
     counters: bool,

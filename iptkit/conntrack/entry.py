@@ -105,6 +105,11 @@ class Entry:
         return bool(self.status & CONFIRMED)
 
     @property
+    def settled(self) -> bool:
+        """Is it in the table, read by no helper and its sequence numbers not shifted?"""
+        return self.status & (CONFIRMED | SEQ_ADJUST) == CONFIRMED and not self.helper
+
+    @property
     def zone(self) -> int:
         """The zone of the original direction."""
         return self.zones[0]

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
 _MASK = 0xFFFFFFFF
 _NAT = SRC_NAT | DST_NAT
-_ESTABLISHED = (CT_ESTABLISHED, CT_ESTABLISHED_REPLY)
+ESTABLISHED = (CT_ESTABLISHED, CT_ESTABLISHED_REPLY)
 _RELATED = (CT_RELATED, CT_RELATED_REPLY)
 _BOTH_DONE = SRC_NAT_DONE | DST_NAT_DONE
 _PORTS = frozenset((TCP, UDP, UDPLITE, SCTP))
@@ -132,11 +132,13 @@ class Nat:
         if entry is None:
             return ACCEPT
         ctinfo = packet.ctinfo
-        if ctinfo in _ESTABLISHED:
+        if ctinfo in ESTABLISHED:
+            if not entry.masquerade and not entry.status & _NAT:
+                return ACCEPT
             if entry.masquerade and self._left_masquerade(packet, entry, hook):
                 self.tracker.kill(entry, now)
                 return DROP
-            return self.translate(packet, kind) if entry.status & _NAT else ACCEPT
+            return self.translate(packet, kind)
         if ctinfo in _RELATED and packet.proto in (ICMP, ICMPV6):
             return self.translate_error(packet, kind)
         if ctinfo == CT_NEW or ctinfo in _RELATED:
@@ -152,9 +154,7 @@ class Nat:
             elif self._left_masquerade(packet, entry, hook):
                 self.tracker.kill(entry, now)
                 return DROP
-        if entry.status & _NAT:
-            return self.translate(packet, kind)
-        return ACCEPT
+        return self.translate(packet, kind)
 
     def _left_masquerade(self, packet: Packet, entry: Entry, hook: str) -> bool:
         """Does a masqueraded connection leave by another interface than it began (nf_nat_oif_changed)?"""
@@ -165,8 +165,10 @@ class Nat:
         )
 
     def translate(self, packet: Packet, kind: str) -> str:
-        """Give a packet the addresses and ports its connection was moved to (nf_nat_packet)."""
-        entry: Entry = packet.connection
+        """Give a packet the addresses and ports its connection was moved to, if it was (nf_nat_packet)."""
+        entry: Entry | None = packet.connection
+        if entry is None or not entry.status & _NAT:
+            return ACCEPT
         reply = packet.ctinfo >= CT_ESTABLISHED_REPLY
         bit = SRC_NAT if (kind == "SNAT") != reply else DST_NAT
         if not entry.status & bit:

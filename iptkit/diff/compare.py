@@ -10,7 +10,6 @@ rules that could be the same as that.
 
 from __future__ import annotations
 
-import gc
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from iptkit.extensions.core import Jump
 from iptkit.extensions.registry import TARGETS
 from iptkit.ruleset.model import EVERYTHING, Table
 from iptkit.text.diagnostic import IptkitError
+from iptkit.text.uncollected import Uncollected
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -43,14 +43,9 @@ def compare(
     if tables is not None:
         wanted = frozenset(tables)
         names = [name for name in names if name in wanted]
-    enabled = gc.isenabled()
-    gc.disable()  # nothing here makes cycles, and there may be 100,000 rules
-    try:
+    with Uncollected():
         found = (_table(name, old.tables.get(name), new.tables.get(name), counters) for name in names)
         return Difference(old, new, counters, tuple(table for table in found if table is not None))
-    finally:
-        if enabled:
-            gc.enable()
 
 
 class Numbering:

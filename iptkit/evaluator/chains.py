@@ -126,10 +126,10 @@ class Walkable:
         self._offset = offset
         self._mask = (1 << len(self.lines)) - 1
 
-    def admitted(self, bits: int, *, whole: bool) -> tuple[Any, ...]:
-        """What its lines ask, of those among these bits: the whole of it, or what is left."""
+    def admitted(self, bits: int, *, answered: bool) -> tuple[Any, ...]:
+        """What its lines ask, of those among these bits: all, or what is left once the early checks are."""
         numbers = members(bits >> self._offset & self._mask)
-        return tuple([self.all[at] if whole else self.lines[at].left for at in numbers])
+        return tuple([self.lines[at].left if answered else self.all[at] for at in numbers])
 
 
 class CompiledTable:
@@ -213,21 +213,21 @@ def load_uses(tables: Iterable[CompiledTable], world: Surroundings) -> None:
 class Class(dict["Walkable", "tuple[Any, ...]"]):
     """Packets that the same rules may match: what the lines of each chain still ask them.
 
-    whole     was nothing answered beforehand but what is indexed?
+    answered  did they answer the early checks, so that their lines need not ask?
     courses   those of these packets, by leg; None where only one came so far
     hopeless  legs on which there is none
     """
 
-    __slots__ = ("bits", "courses", "hopeless", "whole")
+    __slots__ = ("answered", "bits", "courses", "hopeless")
 
-    def __init__(self, bits: int, *, whole: bool) -> None:
+    def __init__(self, bits: int, *, answered: bool) -> None:
         self.bits = bits
-        self.whole = whole
+        self.answered = answered
         self.courses: dict[Leg, Course | None] = {}
         self.hopeless: tuple[Leg, ...] = ()
 
     def __missing__(self, chain: Walkable) -> tuple[Any, ...]:
-        found = self[chain] = chain.admitted(self.bits, whole=self.whole)
+        found = self[chain] = chain.admitted(self.bits, answered=self.answered)
         return found
 
     def learn(self, leg: Leg) -> Course | None:
@@ -293,12 +293,12 @@ class Classes:
                     bits ^= 1 << number
                     break
         if not known:
-            return Class(admitted, whole=True)
+            return Class(admitted, answered=False)
         # Where a rule looks at the header later on, only packets with the same header are alike.
         sort = bits, key if bits & self._by_header else None
         found = self._classes.get(sort)
         if found is None:
-            found = self._classes[sort] = Class(bits, whole=False)
+            found = self._classes[sort] = Class(bits, answered=True)
         return found
 
 

@@ -16,8 +16,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from iptkit.values.packet import DCCP, SCTP, TCP, UDP, UDPLITE
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -28,7 +26,7 @@ Ranges = tuple[tuple[int, int], ...]  # of ports, both ends in them
 # What is asked of a packet: in and out interface, source, destination, protocol, ports.
 Key = tuple[str, str, int, int, int, int, int]
 
-_WITH_PORTS = {"tcp": TCP, "udp": UDP, "udplite": UDPLITE, "sctp": SCTP, "dccp": DCCP}
+_WITH_PORTS = frozenset(("tcp", "udp", "udplite", "sctp", "dccp"))  # matches with --sport and --dport
 _MEMO_LIMIT = 1 << 16  # values of one field whose rules are remembered
 _MEMO_BYTES = 1 << 23  # of different sets of rules among them
 

@@ -13,7 +13,7 @@ import errno
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from iptkit.conntrack.defrag import Defragmenter, fragments, largest_fragment, must_fragment
-from iptkit.conntrack.nat import Nat
+from iptkit.conntrack.nat import ESTABLISHED, Nat
 from iptkit.conntrack.settings import Settings
 from iptkit.conntrack.tcp import set_closing
 from iptkit.conntrack.tracker import Tracker
@@ -29,21 +29,9 @@ from iptkit.evaluator.stack import answer as stack_answer
 from iptkit.evaluator.sysctls import Sysctls
 from iptkit.evaluator.topology import LOOPBACK, Route, two_networks
 from iptkit.evaluator.world import Doubt, Surroundings
-from iptkit.extensions.world import (
-    ACCEPT,
-    CONFIRMED,
-    DROP,
-    DST_NAT,
-    QUEUE,
-    SEQ_ADJUST,
-    SRC_NAT,
-    STOLEN,
-    Owner,
-)
+from iptkit.extensions.world import ACCEPT, DROP, QUEUE, STOLEN, Owner
 from iptkit.values.checksum import checksum, ones_sum
 from iptkit.values.packet import (
-    CT_ESTABLISHED,
-    CT_ESTABLISHED_REPLY,
     CT_RELATED,
     CT_RELATED_REPLY,
     CT_UNTRACKED,
@@ -56,6 +44,7 @@ from iptkit.values.packet import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from iptkit.evaluator.courses import Node
     from iptkit.evaluator.topology import Topology
     from iptkit.extensions.world import Record
     from iptkit.ruleset.model import Ruleset
@@ -76,8 +65,6 @@ UNREACHABLE = {
     "blackhole": (errno.EINVAL, -1, -1),
     "none": (errno.ENETUNREACH, 0, 0),
 }
-ESTABLISHED = (CT_ESTABLISHED, CT_ESTABLISHED_REPLY)
-NATTED = SRC_NAT | DST_NAT
 # What a packet walks in one go: tables and hooks, in the order of their priorities.  Between two
 # legs stand connection tracking, NAT, routing.
 LEGS = {
@@ -195,7 +182,6 @@ class Machine(Surroundings):
             )
             for name, parts in LEGS.items()
         }
-        self.translating = "nat" in self.tables
         self._lines = {line.key: line for table in self.tables.values() for line in table.lines()}
         load_uses(self.tables.values(), self)
 
@@ -303,11 +289,8 @@ class Machine(Surroundings):
         return walk_leg(self._legs[f"nat {self._nat_hook}"], packet, self)
 
     def _nat(self, kind: str, hook: str, packet: Packet) -> bool:
-        entry = packet.connection
-        if entry is None or not self.translating:
+        if packet.connection is None or "nat" not in self.tables:
             return True
-        if packet.ctinfo in ESTABLISHED and not (entry.status & NATTED or entry.masquerade):
-            return True  # what most packets are
         self._nat_hook = hook
         self.last = None
         verdict = self.translator.inet(packet, kind, hook, self.now, self._walk_nat)
@@ -335,7 +318,7 @@ class Machine(Surroundings):
     def _confirm(self, packet: Packet) -> bool:
         """Helpers read, then the connection enters the table."""
         entry = packet.connection
-        if entry is None or (entry.status & (CONFIRMED | SEQ_ADJUST) == CONFIRMED and not entry.helper):
+        if entry is None or entry.settled:
             return True
         if self.translator.help(packet, self.now) != ACCEPT:
             self._drop(packet, "helper")
@@ -356,9 +339,7 @@ class Machine(Surroundings):
             if whole is None:
                 return self._drop(packet, HELD)
             packet = whole
-        if self._legs["raw PREROUTING"].stages and not self._walk("raw PREROUTING", packet):
-            return None
-        if not self._track("PREROUTING", packet):
+        if not (self._walk("raw PREROUTING", packet) and self._track("PREROUTING", packet)):
             return None
         if self._hurries and not routed and self._is_ordinary(packet):
             return self._pass(packet)
@@ -381,14 +362,9 @@ class Machine(Surroundings):
     def _is_ordinary(self, packet: Packet) -> bool:
         """May what became of a packet before say what becomes of this one?"""
         entry = packet.connection
-        if entry is not None and (
-            packet.ctinfo not in ESTABLISHED
-            or entry.status & (CONFIRMED | SEQ_ADJUST) != CONFIRMED
-            or entry.helper
-        ):
-            return False
         return (
-            packet.whole
+            (entry is None or (packet.ctinfo in ESTABLISHED and entry.settled))
+            and packet.whole
             and packet.l4 == (20 if packet.family == 4 else 40)
             and packet.link_type == "unicast"
             and not packet.fragment_sizes
@@ -429,24 +405,18 @@ class Machine(Surroundings):
 
     def _travel(self, trip: Trip, packet: Packet) -> None:
         """What _go_on does, where nothing is left to ask."""
-        outer = self.table, self.hook
-        if trip.before.lead(packet, self) is not None:
-            return self._drop(packet, "", self.last)
-        moved = packet.connection is not None and packet.connection.status & NATTED
-        if moved and self.translator.translate(packet, "DNAT") != ACCEPT:
+        if not self._led_along(trip.before, packet):
+            return None
+        if self.translator.translate(packet, "DNAT") != ACCEPT:
             return self._drop(packet, "NAT")
         route = packet.route = trip.route
         if packet.ttl <= 1 or packet.length > trip.room:
             return self._forward4(packet, route) if packet.family == 4 else self._forward6(packet, route)
         packet.lower_ttl()
         packet.out_interface = route.interface
-        ended = trip.after.lead(packet, self)
-        self.table, self.hook = outer
-        if ended is not None:
-            return self._drop(packet, "", self.last)
-        if trip.after.verdict != ACCEPT:
-            return self._drop(packet, "", trip.after.last)
-        if moved and self.translator.translate(packet, "SNAT") != ACCEPT:
+        if not self._led_along(trip.after, packet):
+            return None
+        if self.translator.translate(packet, "SNAT") != ACCEPT:
             return self._drop(packet, "NAT")
         if self.noting:
             self.egress.append(Seen(packet.copy(), packet.out_interface))
@@ -455,6 +425,16 @@ class Machine(Surroundings):
         elif self.noting:
             self.out.append(Seen(packet, packet.out_interface))
         return None
+
+    def _led_along(self, node: Node, packet: Packet) -> bool:
+        """Lead a packet along a node that decides all; False where it ends there."""
+        outer = self.table, self.hook
+        ended = node.lead(packet, self)
+        self.table, self.hook = outer
+        if ended is None and node.verdict == ACCEPT:
+            return True
+        self._drop(packet, "", node.last if ended is None else self.last)
+        return False
 
     def _input(self, packet: Packet) -> None:
         if not (self._walk("INPUT", packet) and self._nat("SNAT", "INPUT", packet) and self._confirm(packet)):
@@ -1086,8 +1066,7 @@ class Machine(Surroundings):
 
     def snapshot_counters(self) -> dict[str, tuple[int, int]]:
         """Packets and bytes of every rule, policy and implicit return, by key."""
-        self.uncounted.settle()
-        return {key: (line.packets, line.bytes) for key, line in self._lines.items()}
+        return {line.key: (line.packets, line.bytes) for line in self.lines()}
 
 
 def _fits6(packet: Packet) -> bool:

@@ -117,7 +117,6 @@ class Surroundings:
         self.sets: dict[str, Any] = {}
         self.sockets = False
         self._named: dict[tuple[str, str], Any] = {}
-        self._last_mtu: tuple[Route | None, int, str, int | None] = None, -1, "", None
         self.classes: Classes
         self.uncounted = Uncounted()
 
@@ -220,15 +219,11 @@ class Surroundings:
         return self.sets.get(name)
 
     def path_mtu(self, packet: Packet) -> int | None:
-        route, src = packet.route, packet.src
-        last = self._last_mtu
-        if last[0] is route and last[1] == src and last[2] == packet.in_interface:
-            return last[3]  # rules that clamp come in rows
-        out = self.route_mtu(route)
-        back = self.route_mtu(self.routing.lookup(src, packet.in_interface))
-        mtu = back if out is None else out if back is None else min(out, back)
-        self._last_mtu = route, src, packet.in_interface, mtu
-        return mtu
+        out = self.route_mtu(packet.route)
+        back = self.route_mtu(self.routing.lookup(packet.src, packet.in_interface))
+        if out is None or back is None:
+            return back if out is None else out
+        return min(out, back)
 
     def route_mtu(self, route: Route | None) -> int | None:
         """The MTU of the interface a route leaves by; a local one is the loopback's."""

@@ -11,7 +11,6 @@ of the plan's are written back as they were before, counters included.
 from __future__ import annotations
 
 import errno
-import gc
 import os
 from array import array
 from typing import TYPE_CHECKING, Any
@@ -42,6 +41,7 @@ from iptkit.ruleset.steps import (
     SetPolicy,
     Zero,
 )
+from iptkit.text.uncollected import Uncollected
 from iptkit.values.faults import BadValue
 
 if TYPE_CHECKING:
@@ -97,13 +97,8 @@ class LegacyBackend:
 
     def commit(self, plan: Plan, *, counters: bool, per_table: bool, keep: bool = True) -> None:
         """As Backend.commit.  `counters` is not looked at: the plan's rules have those they are to have."""
-        enabled = gc.isenabled()
-        gc.disable()  # nothing here makes cycles, and there may be 100,000 rules
-        try:
+        with Uncollected():
             self._commit_all(plan, per_table, keep)
-        finally:
-            if enabled:
-                gc.enable()
 
     def _commit_all(self, plan: Plan, per_table: bool, keep: bool) -> None:
         encoder = Encoder(self.family, Machine(plan).encode, keep=keep)

@@ -9,7 +9,6 @@ KeptRule: known by its text, and left alone in the kernel.
 
 from __future__ import annotations
 
-import gc
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,6 +24,7 @@ from iptkit.ruleset.model import Chain, Rule, Table
 from iptkit.syntax.document import RuleLine, Shape, TableLine
 from iptkit.syntax.parser import parse
 from iptkit.text.source import Source
+from iptkit.text.uncollected import Uncollected
 
 if TYPE_CHECKING:
     from iptkit.extensions.spec import Extension, Match, Target
@@ -108,13 +108,8 @@ def live_table(image: TableImage, binder: Binder) -> LiveTable:
     Raises KernelError where it has an extension that iptkit does not know, and
     iptables-legacy-save is not there to print it.
     """
-    enabled = gc.isenabled()
-    gc.disable()  # nothing here makes cycles, and there may be 100,000 rules
-    try:
+    with Uncollected():
         return _Reading(image, binder).run()
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def saved_rules(text: str, name: str, binder: Binder, backend: str) -> Ruleset:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from typing import TYPE_CHECKING
 
 from iptkit.lint.check import FileCheck, SectionCheck, UseCheck, ValueCheck
@@ -13,6 +12,7 @@ from iptkit.lint.registry import checks
 from iptkit.lint.suppress import Suppressions
 from iptkit.ruleset.interpret import interpret
 from iptkit.text.diagnostic import Diagnostic, Severity, Span
+from iptkit.text.uncollected import Uncollected
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -31,17 +31,9 @@ def run(
     backends: tuple[str, ...],
     selection: Selection,
 ) -> list[Diagnostic]:
-    """All findings about a document, in the order of their places.
-
-    The cyclic collector rests meanwhile: there may be 100,000 rules, and hardly any garbage.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
+    """All findings about a document, in the order of their places."""
+    with Uncollected():
         return _run(document, binder, noflush, backends, selection)
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _run(

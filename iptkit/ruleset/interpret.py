@@ -9,7 +9,6 @@ changes nothing; reading goes on so that one run reports several faults.
 
 from __future__ import annotations
 
-import gc
 import re
 from collections import deque
 from itertools import filterfalse, islice
@@ -38,6 +37,7 @@ from iptkit.syntax.document import ChainLine, CommitLine, RuleLine, TableLine
 from iptkit.syntax.words import ARGUMENT_LIMIT, WORD_LIMIT, split_counters, split_words, unquote
 from iptkit.text.codes import name_of
 from iptkit.text.diagnostic import BOTH, Diagnostic, Severity, Span
+from iptkit.text.uncollected import Uncollected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -138,18 +138,13 @@ def interpret(
     what the other alone refuses is reported, and the line left out, but does
     not refuse the file.  Raises nothing: every fault is a diagnostic.
     """
-    enabled = gc.isenabled()
-    gc.disable()  # nothing here makes cycles, and there may be 100,000 rules
-    try:
+    with Uncollected():
         try:
             return _Interpreter(
                 document, binder, base, noflush, counters, table, backend, trusting=True
             ).run()
         except _NotPlain:
             return _Interpreter(document, binder, base, noflush, counters, table, backend).run()
-    finally:
-        if enabled:
-            gc.enable()
 
 
 class _Refused(Exception):  # control flow: the line is refused for this fault

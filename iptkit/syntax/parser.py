@@ -10,7 +10,6 @@ both the same as the Lark grammar.
 
 from __future__ import annotations
 
-import gc
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -39,6 +38,7 @@ from iptkit.syntax.words import (
     unquote,
 )
 from iptkit.text.source import Source
+from iptkit.text.uncollected import Uncollected
 
 if TYPE_CHECKING:
     from iptkit.syntax.document import Line
@@ -74,14 +74,9 @@ class Parser:
         self._kinds = memo().kinds
 
     def parse(self, source: Source) -> Document:
-        """Parse one text.  The cyclic collector rests meanwhile: nothing here makes cycles."""
-        enabled = gc.isenabled()
-        gc.disable()
-        try:
+        """Parse one text."""
+        with Uncollected():
             return self._parse(source)
-        finally:
-            if enabled:
-                gc.enable()
 
     def _parse(self, source: Source) -> Document:
         text = source.text
