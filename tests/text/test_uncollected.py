@@ -9,11 +9,16 @@ import pytest
 from iptkit.text.uncollected import Uncollected
 
 
-def test_it_is_as_it_was_afterwards_even_after_an_error() -> None:
-    assert gc.isenabled()
-    with pytest.raises(ValueError, match="x"), Uncollected(), Uncollected():
+def _fail() -> None:
+    with Uncollected(), Uncollected():
         assert not gc.isenabled()
         raise ValueError("x")
+
+
+def test_it_is_as_it_was_afterwards_even_after_an_error() -> None:
+    assert gc.isenabled()
+    with pytest.raises(ValueError, match="x"):
+        _fail()
     assert gc.isenabled()
 
 
