@@ -185,6 +185,9 @@ def _lines(table: str, chain: Chain, chains: dict[str, Walkable]) -> Iterator[Li
             line.jump, line.goto = chains[target.chain], target.goto
         elif target is not None:
             line.target = target
+        for use in (*line.matches, line.target):
+            if use is not None:
+                use.unfold()
         line.prepare()
         yield line
 
@@ -321,18 +324,18 @@ def walk_leg(leg: Leg, packet: Packet, world: Surroundings) -> str:
         known = world.classes.of(packet, world)
         course = known.courses.get(leg) or known.learn(leg)
         if course is not None:
-            world.led = None
             verdict = course.run(packet, world)
             world.table, world.hook = outer
+            world.led = course
             return verdict
     verdict = ACCEPT
-    world.led = None
     for table, hook, chain in leg.stages:
         world.table, world.hook = table, hook
         verdict = _walk(chain, packet, world)
         if verdict != ACCEPT:
             break
     world.table, world.hook = outer
+    world.led = None
     return verdict
 
 

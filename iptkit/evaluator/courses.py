@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from iptkit.extensions.world import ACCEPT, DROP, DST_NAT, RETURN, SRC_NAT, TEMPLATE, CountedDrop, HotDrop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from iptkit.evaluator.chains import Line, Walkable
     from iptkit.evaluator.world import Surroundings
@@ -39,40 +39,31 @@ COUNTED_APART = 1 << 15  # nodes that count for their rules
 _STATUS = SRC_NAT | DST_NAT | TEMPLATE
 
 
-def _state(packet: Packet) -> int:
-    """All that a ctstate hangs on, in one number."""
-    entry = packet.connection
-    if entry is None:
-        return -1 - int(packet.ctinfo)
-    found: int = packet.ctinfo | (entry.status & _STATUS) << 3
-    return found
-
-
-def _connmark(packet: Packet) -> int:
-    entry = packet.connection
-    return -1 if entry is None or entry.template else entry.mark
-
-
-# Facts that are no attribute of the packet.
-_WORKED_OUT: dict[str, Callable[[Packet], Any]] = {"state": _state, "connmark": _connmark}
+# Facts of the packet's connection, and those that are attributes of the packet.
+_OF_CONNECTION = frozenset(("state", "connmark"))
 _ATTRIBUTES = ("mark", "tos", "ttl", "length", "tcp_flags", "icmp", "link_type", "source_mac")
-FACTS = frozenset((*_WORKED_OUT, *_ATTRIBUTES))
+FACTS = _OF_CONNECTION.union(_ATTRIBUTES)
 
 
-def reader(names: Iterable[str]) -> Callable[[Packet], Any] | None:
-    """A function that reads these facts off a packet."""
-    names = sorted(names)
-    readers = [_WORKED_OUT[name] for name in names if name in _WORKED_OUT]
-    attributes = [name for name in names if name not in _WORKED_OUT]
-    if attributes:
-        readers.append(attrgetter(*attributes))
-    if len(readers) <= 1:
-        return readers[0] if readers else None
-    first, second = readers[:2]
-    if len(readers) == 2:
-        return lambda packet: (first(packet), second(packet))
-    last = readers[2]
-    return lambda packet: (first(packet), second(packet), last(packet))
+def reader(names: set[str]) -> Callable[[Packet], Any] | None:
+    """A function that reads these facts off a packet; None where there are none."""
+    attributes = sorted(names - _OF_CONNECTION)
+    plain = attrgetter(*attributes) if attributes else None
+    if names.isdisjoint(_OF_CONNECTION):
+        return plain
+    marks = "connmark" in names
+
+    def read(packet: Packet) -> Any:
+        facts = None if plain is None else plain(packet)
+        entry = packet.connection
+        if entry is None:
+            return -1 - packet.ctinfo, facts
+        state = packet.ctinfo | (entry.status & _STATUS) << 3  # all that a ctstate hangs on
+        if marks and not entry.template:
+            return state, facts, entry.mark
+        return state, facts
+
+    return read
 
 
 class Stage(NamedTuple):
@@ -87,7 +78,7 @@ class Leg:
     """Chains that a packet walks one after another, as long as the verdict is ACCEPT.
 
     stages   these chains
-    idle     where nothing is in the chains and they let everything through: what counts for their ends
+    idle     where nothing is in the chains and they let everything through: this is all they do
     indexed  may courses through it be remembered?
     """
 
@@ -97,9 +88,9 @@ class Leg:
         self.stages = tuple(stages)
         chains = [stage.chain for stage in self.stages]
         self.indexed = all(chain.indexed for chain in chains)
-        self.idle: Node | None = None
+        self.idle: Idle | None = None
         if not any(chain.lines or chain.end.verdict != ACCEPT for chain in chains):
-            self.idle = Node([chain.end for chain in chains])
+            self.idle = Idle([chain.end for chain in chains])
 
 
 class _Place(NamedTuple):
@@ -119,7 +110,10 @@ class Node:
     start     where it begins; None once it is explored
     lines     rules and chain ends that count the packet
     packets, bytes  how much was led along since these lines were last told of it
-    acts      targets that run: line, method, table, hook, and how many of `lines` are counted by then
+    changed   where targets made packets longer or ended them: by the number of lines they had met,
+              how many packets and bytes the others count less or more
+    acts      targets that run: line, method, table, hook, and how many of `lines` are counted by then;
+              no table for one that does not look where it is, no line if it does not end packets either
     question  the line, the place and the method of the match that is asked at its end; None at the end
     target    instead of a question, a line whose target may give a verdict or change facts
     starts    where the walk goes on after a no and a yes, or if the target gives no verdict and if it gives
@@ -133,6 +127,7 @@ class Node:
         "acts",
         "answers",
         "bytes",
+        "changed",
         "following",
         "hook",
         "last",
@@ -150,7 +145,8 @@ class Node:
         self.start = start
         self.lines = lines
         self.packets = self.bytes = 0
-        self.acts: list[tuple[Line, Callable[[Packet, Surroundings], str | None], str, str, int]] = []
+        self.changed: dict[int, tuple[int, int]] = {}
+        self.acts: list[tuple[Line | None, Callable[[Packet, Surroundings], str | None], str, str, int]] = []
         self.question: tuple[Line, int, Callable[[Packet, Surroundings], bool | None]] | None = None
         self.starts: tuple[_Place | None, ...] = ()
         self.target: Line | None = None
@@ -171,19 +167,48 @@ class Node:
             return None
         world.place = -1
         for line, act, table, hook, counted in self.acts:
-            world.line, world.table, world.hook = line, table, hook
+            if line is None:
+                act(packet, world)
+                continue
+            if table:
+                world.line, world.table, world.hook = line, table, hook
             verdict = act(packet, world)
             if verdict is not None:
-                for later in self.lines[counted:]:
-                    later.packets -= 1
-                    later.bytes -= length
+                packets, size = self.changed.get(counted, (0, 0))
+                self.changed[counted] = packets - 1, size - length
                 world.last = line
                 return verdict
             if packet.length != length:
-                for later in self.lines[counted:]:
-                    later.bytes += packet.length - length
+                packets, size = self.changed.get(counted, (0, 0))
+                self.changed[counted] = packets, size + packet.length - length
                 length = packet.length
         return None
+
+    def settle(self) -> None:
+        """Let the lines know what was led along."""
+        for line in self.lines:
+            line.packets += self.packets
+            line.bytes += self.bytes
+        for counted, (packets, size) in self.changed.items():
+            for line in self.lines[counted:]:
+                line.packets += packets
+                line.bytes += size
+        self.packets = self.bytes = 0
+        self.changed.clear()
+
+
+class Idle:
+    """What packets do on a leg without rules: its policies count them."""
+
+    __slots__ = ("_node",)
+
+    def __init__(self, ends: list[Line]) -> None:
+        self._node = Node(ends)
+
+    def run(self, packet: Packet, world: Surroundings) -> str:
+        """Let a packet through."""
+        self._node.lead(packet, world)
+        return ACCEPT
 
 
 class Uncounted:
@@ -203,10 +228,7 @@ class Uncounted:
     def settle(self) -> None:
         """Let the lines know."""
         for node in self._nodes:
-            for line in node.lines:
-                line.packets += node.packets
-                line.bytes += node.bytes
-            node.packets = node.bytes = 0
+            node.settle()
         self._nodes.clear()
 
 
@@ -229,17 +251,13 @@ class Course:
         self._roots: dict[Any, Node] = {}
 
     def run(self, packet: Packet, world: Surroundings) -> str:
-        """Lead a packet along; gives the verdict, and world.last the line it is due to.
-
-        Where the facts alone decided, world.led is the node that did.
-        """
+        """Lead a packet along; gives the verdict, and world.last the line it is due to."""
         facts = None if self._facts is None else self._facts(packet)
         node = self._roots.get(facts)
         if node is None:
             if len(self._roots) >= REMEMBERED:
                 self._roots.clear()
             node = self._roots[facts] = Node([], self._begin(0))
-        root = node
         while True:
             if node.start is None:
                 ended = node.lead(packet, world)
@@ -276,8 +294,6 @@ class Course:
                 else:
                     node = self._after(node, passed, packet)
             else:
-                if node is root:
-                    world.led = node, self
                 world.last = node.last
                 return node.verdict
 
@@ -359,7 +375,16 @@ class Course:
                 elif line.verdict is not None:
                     decided = line
                 elif line.target is not None and self._goes_on(line.target):
-                    node.acts.append((line, line.target.act, table, hook, len(node.lines)))
+                    target = line.target
+                    node.acts.append(
+                        (
+                            line if target.aware or target.effect != "steady" else None,
+                            target.act,
+                            table if target.aware else "",
+                            hook,
+                            len(node.lines),
+                        )
+                    )
                     world.line, world.place = line, -1
                     verdict: str | None = line.target.act(packet, world)
                     if verdict is not None:

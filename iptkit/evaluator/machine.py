@@ -23,14 +23,14 @@ from iptkit.evaluator.courses import Leg, Stage
 from iptkit.evaluator.ip6options import Problem, check_hop_by_hop
 from iptkit.evaluator.ipoptions import Options, Refused
 from iptkit.evaluator.lookup import key_of
-from iptkit.evaluator.passages import Led, Passages, Trip
+from iptkit.evaluator.passages import Led, Passage, Passages
 from iptkit.evaluator.routing import Routing, scope6
 from iptkit.evaluator.stack import answer as stack_answer
 from iptkit.evaluator.sysctls import Sysctls
 from iptkit.evaluator.topology import LOOPBACK, Route, two_networks
 from iptkit.evaluator.world import Doubt, Surroundings
 from iptkit.extensions.world import ACCEPT, DROP, QUEUE, STOLEN, Owner
-from iptkit.values.checksum import checksum, ones_sum
+from iptkit.values.checksum import checksum
 from iptkit.values.packet import (
     CT_RELATED,
     CT_RELATED_REPLY,
@@ -44,7 +44,8 @@ from iptkit.values.packet import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from iptkit.evaluator.courses import Node
+    from iptkit.evaluator.courses import Course, Idle
+    from iptkit.evaluator.lookup import Key
     from iptkit.evaluator.topology import Topology
     from iptkit.extensions.world import Record
     from iptkit.ruleset.model import Ruleset
@@ -209,7 +210,8 @@ class Machine(Surroundings):
         if packet.link_type == "otherhost":
             return self._drop(packet, "the frame is for another host")
         if packet.family == 4:
-            if ones_sum(packet.data[: packet.l4]) != 0xFFFF:
+            # The words add up to 0xffff, see iptkit.values.checksum.
+            if int.from_bytes(packet.data[: packet.l4], "big") % 0xFFFF:
                 return self._drop(packet, "bad IP header checksum")
         elif not self._sane6(packet):
             return self._run_waiting()
@@ -268,18 +270,23 @@ class Machine(Surroundings):
     def _walk(self, name: str, packet: Packet) -> bool:
         """Walk the chains of a leg; False where the packet ends there."""
         leg = self._legs[name]
-        if leg.idle is not None and not (self.tracing or packet.traced):
-            # Nothing to walk: what counts are the policies.
-            leg.idle.lead(packet, self)
-            if self._trail is not None:
-                self._trail.append(Led(name, leg.idle, None))
-            return True
-        verdict = walk_leg(leg, packet, self)
-        if self._trail is not None:
-            self._trail.append(Led(name, *self.led) if self.led is not None else None)
-        if verdict == ACCEPT:
-            return True
-        # A packet that nobody takes from a queue is lost without a word to its sender.
+        trail, self._trail = self._trail, None  # packets that are sent meanwhile go their own way
+        led: Course | Idle | None = leg.idle
+        if led is not None and not (self.tracing or packet.traced):
+            verdict = led.run(packet, self)
+        else:
+            verdict = walk_leg(leg, packet, self)
+            led = self.led
+        if trail is not None:
+            trail.append(Led(name, led) if led is not None else None)
+            self._trail = trail
+        return verdict == ACCEPT or self._end(verdict, packet)
+
+    def _end(self, verdict: str, packet: Packet) -> bool:
+        """A packet's way ends in the chains; gives False.
+
+        A packet that nobody takes from a queue is lost without a word to its sender.
+        """
         self._error = 0 if verdict in (STOLEN, QUEUE) else errno.EPERM
         if verdict != STOLEN:
             self._drop(packet, "nobody reads the queue" if verdict == QUEUE else "", self.last)
@@ -339,11 +346,11 @@ class Machine(Surroundings):
             if whole is None:
                 return self._drop(packet, HELD)
             packet = whole
-        if not (self._walk("raw PREROUTING", packet) and self._track("PREROUTING", packet)):
-            return None
         if self._hurries and not routed and self._is_ordinary(packet):
-            return self._pass(packet)
-        return self._go_on(packet, routed=routed)
+            return self._hurry(packet)
+        if self._walk("raw PREROUTING", packet) and self._track("PREROUTING", packet):
+            self._go_on(packet, routed=routed)
+        return None
 
     def _go_on(self, packet: Packet, *, routed: bool = False) -> None:
         """The packet has been tracked."""
@@ -361,80 +368,97 @@ class Machine(Surroundings):
 
     def _is_ordinary(self, packet: Packet) -> bool:
         """May what became of a packet before say what becomes of this one?"""
-        entry = packet.connection
         return (
-            (entry is None or (packet.ctinfo in ESTABLISHED and entry.settled))
-            and packet.whole
+            packet.whole
             and packet.l4 == (20 if packet.family == 4 else 40)
             and packet.link_type == "unicast"
+            and packet.connection is None
             and not packet.fragment_sizes
             and not (self.tracing or packet.traced or self.why_not is not None)
         )
 
-    def _pass(self, packet: Packet) -> None:
-        entry = packet.connection
+    def _hurry(self, packet: Packet) -> None:
+        """_prerouting, with what is remembered."""
+        passages = self.passages
+        header: Key | None = None
+        course: Course | Idle | None = self._legs["raw PREROUTING"].idle
+        if course is None:
+            header = key_of(packet)
+            course = passages.raw.get(header)
+        if course is not None:
+            outer = self.table, self.hook
+            verdict = course.run(packet, self)
+            self.table, self.hook = outer
+            if verdict != ACCEPT:
+                self._end(verdict, packet)
+                return None
+        else:
+            trail = self._trail = []
+            goes_on = self._walk("raw PREROUTING", packet)
+            self._trail = None
+            if header is not None and trail[0] is not None:
+                passages.add_raw(header, trail[0].course)
+            if not goes_on:
+                return None
+        # What -j CT --notrack has seen, nobody tracks; that is only to be noted.
+        if (packet.ctinfo != CT_UNTRACKED or self.noting) and not self._track("PREROUTING", packet):
+            return None
         key: tuple[Any, ...]
-        if entry is not None:
+        entry = packet.connection
+        if packet.traced:
+            return self._go_on(packet)
+        if entry is None:
+            key = packet.ctinfo, header or key_of(packet)
+        elif packet.ctinfo in ESTABLISHED and entry.settled:
             key = entry, packet.ctinfo, packet.in_interface
         else:
-            key = packet.ctinfo, key_of(packet)
-        passage = self.passages.known.get(key)
-        facts = None
+            return self._go_on(packet)
+        passage = passages.known.get(key)
         if passage is not None:
-            read = passage.read
-            facts = None if read is None else read(packet)
-            trip = passage.trips.get(facts)
-            if trip is not None:
-                self._travel(trip, packet)
-                return
+            return self._travel(passage, packet)
         trail = self._trail = []
         try:
             self._go_on(packet)
         finally:
             self._trail = None
-        if len(trail) != 2 or None in trail or packet.out_interface == LOOPBACK:
-            return
-        before, after = trail
-        if after.leg != "FORWARD to POSTROUTING" or after.node.verdict not in (ACCEPT, DROP):
-            return
-        if passage is None:
-            self.passages.add(key, before, packet.route, after)
-        else:
-            room = self.route_mtu(packet.route) or 0
-            passage.learn(facts, Trip(before.node, packet.route, room, after.node))
+        if len(trail) == 2 and None not in trail and packet.out_interface != LOOPBACK:
+            before, after = trail
+            if after.leg == "FORWARD to POSTROUTING":
+                route = packet.route
+                room = self.route_mtu(route) or 0
+                passages.add(key, Passage(before.course, route, room, after.course))
+        return None
 
-    def _travel(self, trip: Trip, packet: Packet) -> None:
-        """What _go_on does, where nothing is left to ask."""
-        if not self._led_along(trip.before, packet):
+    def _travel(self, passage: Passage, packet: Packet) -> None:
+        """What _go_on does, with nothing to look up."""
+        outer = self.table, self.hook
+        verdict = passage.before.run(packet, self)
+        self.table, self.hook = outer
+        if verdict != ACCEPT:
+            self._end(verdict, packet)
             return None
-        if self.translator.translate(packet, "DNAT") != ACCEPT:
+        tracked = packet.connection is not None
+        if tracked and self.translator.translate(packet, "DNAT") != ACCEPT:
             return self._drop(packet, "NAT")
-        route = packet.route = trip.route
-        if packet.ttl <= 1 or packet.length > trip.room:
+        route = packet.route = passage.route
+        if packet.ttl <= 1 or packet.length > passage.room:
             return self._forward4(packet, route) if packet.family == 4 else self._forward6(packet, route)
         packet.lower_ttl()
         packet.out_interface = route.interface
-        if not self._led_along(trip.after, packet):
+        verdict = passage.after.run(packet, self)
+        self.table, self.hook = outer
+        if verdict != ACCEPT:
+            self._end(verdict, packet)
             return None
-        if self.translator.translate(packet, "SNAT") != ACCEPT:
+        if tracked and self.translator.translate(packet, "SNAT") != ACCEPT:
             return self._drop(packet, "NAT")
         if self.noting:
             self.egress.append(Seen(packet.copy(), packet.out_interface))
-        if packet.length > trip.room:
+        if packet.length > passage.room:
             self._transmit(packet)
         elif self.noting:
             self.out.append(Seen(packet, packet.out_interface))
         return None
-
-    def _led_along(self, node: Node, packet: Packet) -> bool:
-        """Lead a packet along a node that decides all; False where it ends there."""
-        outer = self.table, self.hook
-        ended = node.lead(packet, self)
-        self.table, self.hook = outer
-        if ended is None and node.verdict == ACCEPT:
-            return True
-        self._drop(packet, "", node.last if ended is None else self.last)
-        return False
 
     def _input(self, packet: Packet) -> None:
         if not (self._walk("INPUT", packet) and self._nat("SNAT", "INPUT", packet) and self._confirm(packet)):

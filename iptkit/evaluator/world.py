@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from iptkit.conntrack.nat import Nat
     from iptkit.conntrack.tracker import Tracker
     from iptkit.evaluator.chains import Classes, Line
-    from iptkit.evaluator.courses import Course, Node
+    from iptkit.evaluator.courses import Course
     from iptkit.evaluator.routing import Routing
     from iptkit.evaluator.topology import Route, Topology
     from iptkit.extensions.world import NatRange, Record, Template, Truth
@@ -63,6 +63,10 @@ class Traced(NamedTuple):
     line: Line
 
 
+REMEMBERED = 1 << 14  # MTUs
+_NO_PATH = None, None
+
+
 class Logged(NamedTuple):
     """What a LOG, NFLOG or ULOG rule wrote."""
 
@@ -81,7 +85,7 @@ class Surroundings:
     hook, table where the packet is
     line, place the rule at hand, and which of its matches (-1: its target)
     last        the line that decided on the last walk
-    led         the node that led the packet on that walk, and its course, where that was all
+    led         the course that led the packet on that walk, if one did
     tracing     are all packets traced?
     trace, logs what was noted; the caller empties them
     why_not     where it is a list: after how many traced lines, which rule, and what of it did not match
@@ -107,7 +111,7 @@ class Surroundings:
         self.line: Any = None
         self.place = 0
         self.last: Line | None = None
-        self.led: tuple[Node, Course] | None = None
+        self.led: Course | None = None
         self.tracing = False
         self.trace: list[Traced] = []
         self.logs: list[Logged] = []
@@ -119,6 +123,7 @@ class Surroundings:
         self._named: dict[tuple[str, str], Any] = {}
         self.classes: Classes
         self.uncounted = Uncounted()
+        self._path_mtus: dict[tuple[int, str], tuple[Route | None, int | None]] = {}  # and the way out
 
     # -- what is not known
 
@@ -219,6 +224,17 @@ class Surroundings:
         return self.sets.get(name)
 
     def path_mtu(self, packet: Packet) -> int | None:
+        route = packet.route
+        key = packet.src, packet.in_interface
+        known, mtu = self._path_mtus.get(key, _NO_PATH)
+        if known is not route or route is None:
+            mtu = self._path_mtu(packet)
+            if len(self._path_mtus) >= REMEMBERED:
+                self._path_mtus.clear()
+            self._path_mtus[key] = route, mtu
+        return mtu
+
+    def _path_mtu(self, packet: Packet) -> int | None:
         out = self.route_mtu(packet.route)
         back = self.route_mtu(self.routing.lookup(packet.src, packet.in_interface))
         if out is None or back is None:

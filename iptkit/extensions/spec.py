@@ -301,6 +301,14 @@ class Extension:
         option: Option[Any] = vars(type(self)).get(field) or getattr(type(self), field)
         return bool(self.inverted >> option.index & 1)
 
+    def unfold(self) -> None:
+        """Make each option's value an attribute of its own, which is faster to read.
+
+        For what every packet asks; it takes memory, so that rules which are only read do without.
+        """
+        if self.options:
+            vars(self).update((option.field, self.values[option.index]) for option in self.options)
+
     def loaded(self, world: World) -> None:
         """What the kernel does when it takes the rule: tables that rules share by name begin here.
 
@@ -382,6 +390,8 @@ class Target(Extension):
     effect: ClassVar[str] = "any"
     # Which facts that matches declare (Match.facts) it may change; None: any of them.
     changes: ClassVar[tuple[str, ...] | None] = None
+    # Does it look at the rule and the hook it stands in: world.line, world.place, what it logs?
+    aware: ClassVar[bool] = True
     # Does it give a packet other addresses or ports, and let it go on in the same table?
     readdresses: ClassVar[bool] = False
 

@@ -27,10 +27,8 @@ def updated(old: int, was: int, now: int) -> int:
 
     A wrong checksum stays wrong by as much.
     """
-    total = (~old & 0xFFFF) + (~(was % 0xFFFF) & 0xFFFF) + now % 0xFFFF
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
+    # A sum of ones' complements that is not all zeros folds to what it is modulo 0xffff, and never to 0.
+    return 0xFFFF - ((now - was - old) % 0xFFFF or 0xFFFF)
 
 
 def pseudo_sum(src: bytes, dst: bytes, proto: int, length: int) -> int:

@@ -61,6 +61,7 @@ class Classify(Target, name="CLASSIFY"):
     # struct xt_classify_target_info, linux/netfilter/xt_CLASSIFY.h
     layout = Layout(Number("set_class", "I", always=True))
     effect = "steady"
+    aware = False
     example = "-o eth0 -p tcp --dport 22 -j CLASSIFY --set-class 1:10"
 
     def act(self, packet: Packet, world: World) -> str | None:

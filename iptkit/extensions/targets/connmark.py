@@ -84,6 +84,7 @@ class Connmark(Target, name="CONNMARK"):
     mask = Option("--mask", type=HexMask(), excludes=("nfmask", "ctmask"), doc="nfmask and ctmask at once")
     at_least_one = _ACTIONS
     effect = "steady"
+    aware = False
     example = "-j CONNMARK --save-mark --nfmask 0xff --ctmask 0xff"
 
     @classmethod

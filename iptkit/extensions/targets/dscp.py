@@ -33,6 +33,7 @@ class Dscp(Target, name="DSCP"):
     # struct xt_DSCP_info, linux/netfilter/xt_DSCP.h
     layout = Layout(Number("set_dscp", "B", always=True))
     effect = "steady"
+    aware = False
     example = "-p udp --dport 5060 -j DSCP --set-dscp-class EF"
 
     @classmethod

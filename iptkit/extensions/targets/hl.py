@@ -35,6 +35,7 @@ class Hl(Target, name="HL", families=(6,)):
     # struct ip6t_HL_info, linux/netfilter_ipv6/ip6t_HL.h
     layout = Layout(GivenAs("B", {0: "hl_set", 1: "hl_inc", 2: "hl_dec"}), Shared("B", at_least_one))
     effect = "steady"
+    aware = False
     example = "-j HL --hl-set 64"
 
     def act(self, packet: Packet, world: World) -> str | None:

@@ -38,6 +38,7 @@ class Mark(Target, name="MARK"):
     # struct xt_mark_tginfo2, linux/netfilter/xt_mark.h
     layout = Layout(Pair("set_xmark", "I", (0, 0), always=True))
     effect = "steady"
+    aware = False
     example = "-i eth1 -j MARK --set-xmark 0x1/0xff"
 
     plain = True  # settle refuses nothing

@@ -44,6 +44,7 @@ class Tcpmss(Target, name="TCPMSS"):
     protocols = (6,)
     revision = 0
     effect = "drops"
+    aware = False
     changes = ("length",)
     at_least_one = ("set_mss", "clamp_mss_to_pmtu")
     set_mss = Option(
@@ -100,7 +101,7 @@ class Tcpmss(Target, name="TCPMSS"):
             return None
         data, at = packet.data, packet.l4
         length = len(data) - at
-        header = (data[at + 12] >> 4) * 4 if length >= 20 else 0
+        header = data[at + 12] >> 2 & 0x3C if length >= 20 else 0
         if not 20 <= header <= length:
             return DROP
         size = self.set_mss
@@ -112,18 +113,16 @@ class Tcpmss(Target, name="TCPMSS"):
             if mtu <= least:
                 return DROP
             size = mtu - least & 0xFFFF
-        offset = 20
-        while offset <= header - 4:
-            if data[at + offset] == 2 and data[at + offset + 1] == 4:
-                was = data[at + offset + 2] << 8 | data[at + offset + 3]
+        place, last = at + 20, at + header - 4
+        while place <= last:
+            if data[place] == 2 and data[place + 1] == 4:
+                was = data[place + 2] << 8 | data[place + 3]
                 if was > size:
                     # As if it stood at an even place: where it does not, the checksum is wrong afterwards.
-                    place = at + 16
-                    total = updated(data[place] << 8 | data[place + 1], was, size)
-                    data[place : place + 2] = total.to_bytes(2, "big")
-                    data[at + offset + 2 : at + offset + 4] = size.to_bytes(2, "big")
+                    _mend(data, at + 16, was, size)
+                    data[place + 2], data[place + 3] = size >> 8, size & 0xFF
                 return None
-            offset += option_length(data, at + offset)
+            place += option_length(data, place)
         # Behind the header stands data, or there is no room for the option.
         if length > header or header >= 60:
             return None
@@ -135,18 +134,17 @@ class Tcpmss(Target, name="TCPMSS"):
     def _insert(packet: Packet, size: int) -> None:
         """Put the option before all others."""
         data, at = packet.data, packet.l4
-        length = len(data) - at
-        place = at + 16
-        total = data[place] << 8 | data[place + 1]
-        option = bytes((2, 4)) + size.to_bytes(2, "big")
-        offset = data[at + 12] << 8 | data[at + 13]
-        total = updated(total, length, length + 4)
-        total = updated(total, 0, int.from_bytes(option, "big"))
-        total = updated(total, offset, offset + 0x1000)
-        data[place : place + 2] = total.to_bytes(2, "big")
+        # Longer by four bytes, which are 0x0204 and the size; the header by one word of four.
+        _mend(data, at + 16, 0, 4 + 0x0204 + size + 0x1000)
         data[at + 12] += 0x10
-        data[at + 20 : at + 20] = option
+        data[at + 20 : at + 20] = (0x02040000 | size).to_bytes(4, "big")
         packet.set_length(packet.length + 4)
+
+
+def _mend(data: bytearray, place: int, was: int, now: int) -> None:
+    """Update the checksum that stands there."""
+    total = updated(data[place] << 8 | data[place + 1], was, now)
+    data[place], data[place + 1] = total >> 8, total & 0xFF
 
 
 EXTENSIONS: tuple[Any, ...] = (Tcpmss,)

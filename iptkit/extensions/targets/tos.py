@@ -44,6 +44,7 @@ class Tos(Target, name="TOS"):
     # struct xt_tos_target_info, linux/netfilter/xt_DSCP.h
     layout = Layout(Pair("set_tos", "B", (0, 0), always=True))
     effect = "steady"
+    aware = False
     example = "-p tcp --dport 22 -j TOS --set-tos 0x10/0x3f"
 
     @classmethod

@@ -35,6 +35,7 @@ class Ttl(Target, name="TTL", families=(4,)):
     # struct ipt_TTL_info, linux/netfilter_ipv4/ipt_TTL.h
     layout = Layout(GivenAs("B", {0: "ttl_set", 1: "ttl_inc", 2: "ttl_dec"}), Shared("B", at_least_one))
     effect = "steady"
+    aware = False
     example = "-j TTL --ttl-set 64"
 
     def act(self, packet: Packet, world: World) -> str | None:
