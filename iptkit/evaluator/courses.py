@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from iptkit.extensions.world import ACCEPT, DROP, DST_NAT, RETURN, SRC_NAT, TEMPLATE, CountedDrop, HotDrop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from iptkit.evaluator.chains import Line, Walkable
     from iptkit.evaluator.world import Surroundings
