@@ -37,10 +37,14 @@ class Counts:
     def count(
         self, key: tuple[int, int], tuple_: Tuple, zone: int, connection: Connection | None, world: World
     ) -> int:
-        """Count the packet's connection in, and give the number of the key's."""
+        """Count the packet's connection in, and give the number of the key's.
+
+        0 where the packet's own connection was the last, and has ended: one that
+        was assured is not counted in again.
+        """
         now = int(world.now * world.hz)
         found = self.lists.get(key)
-        if found is None or not found.entries:
+        if found is None:
             found = self.lists[key] = _List(now)
             found.entries.append((tuple_, zone))
             return 1

@@ -97,6 +97,9 @@ class Connlimit(Match, name="connlimit"):
         else:
             tuple_ = connection.original
         number = counts.count((address, zone), tuple_, zone, connection, world)
+        if not number:
+            # The kernel takes it for a lack of memory: the packet's own connection has ended, and was the last.
+            raise HotDrop
         if self.upto is not None:
             return number <= self.upto
         return number > (self.above or 0)
