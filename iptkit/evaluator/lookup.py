@@ -20,13 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from iptkit.extensions.core import Conditions
+    from iptkit.extensions.spec import PortsAsked
     from iptkit.values.packet import Packet
 
-Ranges = tuple[tuple[int, int], ...]  # of ports, both ends in them
 # What is asked of a packet: in and out interface, source, destination, protocol, ports.
 Key = tuple[str, str, int, int, int, int, int]
 
-_WITH_PORTS = frozenset(("tcp", "udp", "udplite", "sctp", "dccp"))  # matches with --sport and --dport
 _MEMO_LIMIT = 1 << 16  # values of one field whose rules are remembered
 _MEMO_BYTES = 1 << 23  # of different sets of rules among them
 
@@ -39,8 +38,8 @@ class Demands(NamedTuple):
     source: tuple[int, int, bool] | None = None  # address, mask, inverted
     destination: tuple[int, int, bool] | None = None
     protocol: tuple[int, bool] | None = None
-    sports: tuple[Ranges, bool] | None = None
-    dports: tuple[Ranges, bool] | None = None
+    sports: PortsAsked | None = None
+    dports: PortsAsked | None = None
 
 
 def key_of(packet: Packet) -> Key:
@@ -63,15 +62,13 @@ def demands(conditions: Conditions, matches: Iterable[Any]) -> Demands:
     A match that may keep state or drop packets, which is one without declared
     facts, sees all that comes to it: what stands behind it is not indexed.
     """
-    sports: tuple[Ranges, bool] | None = None
-    dports: tuple[Ranges, bool] | None = None
+    sports: PortsAsked | None = None
+    dports: PortsAsked | None = None
     for match in matches:
-        if match.name in _WITH_PORTS:
-            sports = sports or _range_of(match, "sport")
-            dports = dports or _range_of(match, "dport")
-        elif match.name == "multiport":
-            sports = sports or _list_of(match, "sports")
-            dports = dports or _list_of(match, "dports")
+        asked = match.asked_ports()
+        if asked is not None:
+            sports = sports or asked.get("sport")
+            dports = dports or asked.get("dport")
         elif match.facts is None:
             break
     return Demands(
@@ -106,15 +103,12 @@ def left(matches: Sequence[Any]) -> Left:
     late: list[int] = []
     for place, match in enumerate(matches):
         header = match.facts is not None and "header" in match.facts
-        if (match.name in _WITH_PORTS or match.name == "multiport") and not stateful:
-            fields = ("sport", "dport") if match.name in _WITH_PORTS else ("sports", "dports")
-            asked = {option.field for option in match.options if match.values[option.index] is not None}
-            header = (sports and fields[0] in asked) or (dports and fields[1] in asked)
-            if match.name == "multiport" and not asked <= set(fields):
-                header = True  # --ports
-            sports = sports or fields[0] in asked
-            dports = dports or fields[1] in asked
-            if not header and asked and asked <= set(fields):
+        asked = match.asked_ports()
+        if asked is not None and not stateful:
+            header = (sports and "sport" in asked) or (dports and "dport" in asked)
+            sports = sports or "sport" in asked
+            dports = dports or "dport" in asked
+            if asked and not header and len(asked) == sum(value is not None for value in match.values):
                 continue
         elif match.facts is None:
             stateful = True
@@ -134,19 +128,6 @@ def _network(network: tuple[int, int] | None, inverted: bool) -> tuple[int, int,
     if network is None or (not network[1] and not inverted):
         return None
     return network[0] & network[1], network[1], inverted
-
-
-def _range_of(match: Any, field: str) -> tuple[Ranges, bool] | None:
-    value = getattr(match, field)
-    return None if value is None else ((value,), match.is_inverted(field))
-
-
-def _list_of(match: Any, field: str) -> tuple[Ranges, bool] | None:
-    value = getattr(match, field)
-    if value is None:
-        return None
-    ranges = tuple(item if isinstance(item, tuple) else (item, item) for item in value)
-    return ranges, match.is_inverted(field)
 
 
 class _Field:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from iptkit.extensions.spec import PortsAsked
 from iptkit.values.ports import parse_port_range_tcp, parse_port_range_udp, show_port_range
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from iptkit.extensions.spec import Match
     from iptkit.values.context import Context
 
 PortRange = tuple[int, int]
@@ -25,6 +27,16 @@ def _is_usual(text: str) -> bool:
         return False
     low, high = found.groups()
     return high is None or int(low) < int(high)
+
+
+def asked_of_one(match: Match) -> dict[str, PortsAsked]:
+    """As spec.Match.asked_ports, for a match with --sport and --dport."""
+    found = {}
+    for option in match.options:
+        value = match.values[option.index]
+        if value is not None and option.field in ("sport", "dport"):
+            found[option.field] = PortsAsked((value,), match.is_inverted(option.field))
+    return found
 
 
 class TcpPorts:

@@ -165,6 +165,13 @@ class RuleFacts(NamedTuple):
     matches: tuple[Extension, ...]  # the rule's matches, when all are read
 
 
+class PortsAsked(NamedTuple):
+    """Ranges that a port has to be in, both their ends too; `inverted`: has to be in none of."""
+
+    ranges: tuple[tuple[int, int], ...]
+    inverted: bool
+
+
 class Place(NamedTuple):
     """Where the kernel lets an extension stand.
 
@@ -372,6 +379,13 @@ class Match(Extension):
     facts: ClassVar[tuple[str, ...] | None] = None
     # Do a packet's bytes, the table of connections and the clock always suffice for an answer?
     certain: ClassVar[bool] = False
+
+    def asked_ports(self) -> dict[str, PortsAsked] | None:
+        """What its options ask of the packet's ports, one by one: under "sport" and "dport".
+
+        None where it is no matter of ports, or not of each by itself.
+        """
+        return None
 
     def matches(self, packet: Packet, world: World) -> bool | None:
         """Does the packet meet the match?  None is UNKNOWN: neither packet nor world tells.

@@ -98,7 +98,7 @@ class Connlimit(Match, name="connlimit"):
             tuple_ = connection.original
         number = counts.count((address, zone), tuple_, zone, connection, world)
         if not number:
-            # The kernel takes it for a lack of memory: the packet's own connection has ended, and was the last.
+            # The kernel takes it for a lack of memory; but the connection has ended, and was the last.
             raise HotDrop
         if self.upto is not None:
             return number <= self.upto

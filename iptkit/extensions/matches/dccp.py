@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from iptkit.extensions.layout import Bits, Layout, Number, Pad, Pair
 from iptkit.extensions.numbers import UInt
-from iptkit.extensions.ports import UdpPorts
+from iptkit.extensions.ports import UdpPorts, asked_of_one
 from iptkit.extensions.spec import Match, Option
 from iptkit.extensions.tcp_options import has_option
 from iptkit.extensions.world import CountedDrop, HotDrop
@@ -15,6 +15,7 @@ from iptkit.values.numbers import UINT8_MAX
 from iptkit.values.wording import choices, quote
 
 if TYPE_CHECKING:
+    from iptkit.extensions.spec import PortsAsked
     from iptkit.extensions.world import World
     from iptkit.values.context import Context
     from iptkit.values.packet import Packet
@@ -98,6 +99,9 @@ class Dccp(Match, name="dccp"):
     )
     certain = True
     example = "-p dccp -m dccp --dport 5001 --dccp-types REQUEST -j ACCEPT"
+
+    def asked_ports(self) -> dict[str, PortsAsked] | None:
+        return asked_of_one(self)
 
     def matches(self, packet: Packet, world: World) -> bool | None:
         # dccp_mt, net/netfilter/xt_dccp.c

@@ -6,7 +6,7 @@ import re
 import struct
 from typing import TYPE_CHECKING, Any
 
-from iptkit.extensions.spec import Match, Option, Problem
+from iptkit.extensions.spec import Match, Option, PortsAsked, Problem
 from iptkit.extensions.world import HotDrop
 from iptkit.values.faults import BadValue
 from iptkit.values.names import service_port
@@ -202,6 +202,13 @@ class Multiport(Match, name="multiport"):
             items.append((low, next(slots, (low, 0))[0] if begin else low))
         field = cls.options[kind].field
         return cls.of(inverted=(field,) if rest[-1] else (), **{field: tuple(items)})
+
+    def asked_ports(self) -> dict[str, PortsAsked] | None:
+        sports, dports, both = self.values
+        if both is not None:
+            return None
+        field, ranges = ("sport", sports) if dports is None else ("dport", dports)
+        return {field: PortsAsked(tuple(ranges), bool(self.inverted))}
 
     def matches(self, packet: Packet, world: World) -> bool | None:
         # multiport_mt, net/netfilter/xt_multiport.c

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from iptkit.extensions.ports import TcpPorts
+from iptkit.extensions.ports import TcpPorts, asked_of_one
 from iptkit.extensions.spec import Match, Option
 from iptkit.extensions.world import CountedDrop, HotDrop
 from iptkit.values.faults import BadValue
@@ -14,6 +14,7 @@ from iptkit.values.wording import choices, quote
 if TYPE_CHECKING:
     from typing import Self
 
+    from iptkit.extensions.spec import PortsAsked
     from iptkit.extensions.world import World
     from iptkit.values.context import Context, Family
     from iptkit.values.packet import Packet
@@ -217,6 +218,9 @@ class Sctp(Match, name="sctp"):
         return cls.of(
             inverted=tuple(f for f, bit in _BITS.items() if inverted & bit and f in values), **values
         )
+
+    def asked_ports(self) -> dict[str, PortsAsked] | None:
+        return asked_of_one(self)
 
     def matches(self, packet: Packet, world: World) -> bool | None:
         # sctp_mt, net/netfilter/xt_sctp.c

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from iptkit.extensions.layout import Bits, Layout, Number, Pair
 from iptkit.extensions.numbers import UInt
-from iptkit.extensions.ports import TcpPorts
+from iptkit.extensions.ports import TcpPorts, asked_of_one
 from iptkit.extensions.ranges import Ranged
 from iptkit.extensions.spec import Flag, Given, Option
 from iptkit.extensions.tcp_options import has_option
@@ -16,6 +16,7 @@ from iptkit.values.numbers import UINT8_MAX
 from iptkit.values.wording import choices, quote
 
 if TYPE_CHECKING:
+    from iptkit.extensions.spec import PortsAsked
     from iptkit.extensions.world import World
     from iptkit.values.context import Context
     from iptkit.values.packet import Packet
@@ -115,6 +116,9 @@ class Tcp(Ranged, name="tcp"):
         if self.tcp_option is not None:
             return None
         return ("header",) if self.tcp_flags is None else ("header", "tcp_flags")
+
+    def asked_ports(self) -> dict[str, PortsAsked] | None:
+        return asked_of_one(self)
 
     def matches(self, packet: Packet, world: World) -> bool | None:
         # tcp_mt, net/netfilter/xt_tcpudp.c

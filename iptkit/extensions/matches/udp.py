@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from iptkit.extensions.layout import Bits, Layout, Pad, Pair
-from iptkit.extensions.ports import UdpPorts
+from iptkit.extensions.ports import UdpPorts, asked_of_one
 from iptkit.extensions.ranges import Ranged
 from iptkit.extensions.spec import Option
 from iptkit.extensions.world import HotDrop
 
 if TYPE_CHECKING:
+    from iptkit.extensions.spec import PortsAsked
     from iptkit.extensions.world import World
     from iptkit.values.packet import Packet
 
@@ -42,6 +43,9 @@ class Udp(Ranged, name="udp"):
     facts = ("header",)
     certain = True
     example = "-p udp -m udp --dport 53 -j ACCEPT"
+
+    def asked_ports(self) -> dict[str, PortsAsked] | None:
+        return asked_of_one(self)
 
     def matches(self, packet: Packet, world: World) -> bool | None:
         # udp_mt, net/netfilter/xt_tcpudp.c
