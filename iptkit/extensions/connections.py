@@ -13,7 +13,7 @@ from iptkit.extensions.hosts import HostMask, pack_host, prefix_length, prefix_m
 from iptkit.extensions.ports import UdpPorts
 from iptkit.extensions.ranges import NumberRange
 from iptkit.extensions.spec import Match, Option
-from iptkit.extensions.world import CONFIRMED, DST_NAT, SRC_NAT
+from iptkit.extensions.world import ALL_STATES, CONFIRMED, DST_NAT, SRC_NAT
 from iptkit.values.faults import BadValue
 from iptkit.values.names import parse_protocol
 from iptkit.values.numbers import UINT8_MAX
@@ -265,6 +265,11 @@ class Conntrack(Match, name="conntrack"):
             else None
         )
 
+    def says_nothing(self) -> bool:
+        states = self.ctstate
+        alone = self.values.count(None) == len(self.values) - 1
+        return states is not None and alone and _is_any(states) and not self.inverted
+
     def matches(self, packet: Packet, world: World) -> bool | None:
         # conntrack_mt, net/netfilter/xt_conntrack.c
         states = self.values[0]
@@ -316,6 +321,10 @@ class Conntrack(Match, name="conntrack"):
         return True
 
 
+def _is_any(states: int) -> bool:
+    return states & ALL_STATES == ALL_STATES
+
+
 class State(Match, name="state"):
     """Match the connection tracking state of a packet: the older form of `-m conntrack --ctstate`.
 
@@ -335,6 +344,9 @@ class State(Match, name="state"):
     facts = ("state",)
     certain = True
     example = "-m state --state RELATED,ESTABLISHED -j ACCEPT"
+
+    def says_nothing(self) -> bool:
+        return self.state is not None and _is_any(self.state) and not self.inverted
 
     def encode(self, family: Family) -> bytes:
         flags = _STATE | _STATE_ALIAS

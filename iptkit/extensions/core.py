@@ -300,13 +300,19 @@ def interface_words(flag: str, name: str, inverted: bool) -> str:
 
 
 class Verdict:
-    """A standard target: ACCEPT, DROP, QUEUE or RETURN."""
+    """A standard target: ACCEPT, DROP, QUEUE or RETURN.
 
-    __slots__ = ("name",)
+    `decides`, `logs` and `harmless` are as those of spec.Extension.
+    """
+
+    __slots__ = ("decides", "name")
     kind = "verdict"
+    logs = False
+    harmless = True
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.decides = name != "RETURN"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Verdict) and self.name == other.name

@@ -301,6 +301,7 @@ class Translation(Target):
 
     range_field = ""
     effect = "final"
+    decides = True
     usual_alike = True
 
     def check(self, rule: RuleFacts) -> Iterator[Problem]:

@@ -212,6 +212,17 @@ class Extension:
     plain: ClassVar[bool] = True
     # What it answers or does depends on packets before this one: it asks world.memory().
     stateful: ClassVar[bool] = False
+    # What checks have to know of a match: may it match one packet and not the next like it, since it
+    # counts, or looks at a clock or at dice?  Does it do something besides?  Does it look at what a
+    # target may rewrite while the packet is still in the table?
+    changing: ClassVar[bool] = False
+    counts: ClassVar[bool] = False
+    rewritable: ClassVar[bool] = False
+    # And of a target: does no packet come to the next rule?  Does it write a record of the packet and leave
+    # it as it is?  Does it go on, and leave the packet, its marks and all sets as they are?
+    decides: ClassVar[bool] = False
+    logs: ClassVar[bool] = False
+    harmless: ClassVar[bool] = False
     # Are uses of one value alike good or bad, whatever the value, so that it is a usual one (see ValueType)?
     usual_alike: ClassVar[bool] = False
     example: ClassVar[str] = ""
@@ -315,6 +326,10 @@ class Extension:
         """
         if self.options:
             vars(self).update((option.field, self.values[option.index]) for option in self.options)
+
+    def says_nothing(self) -> bool:
+        """Does the match let every packet through that its protocol does?  Only a certain yes is one."""
+        return False
 
     def loaded(self, world: World) -> None:
         """What the kernel does when it takes the rule: tables that rules share by name begin here.

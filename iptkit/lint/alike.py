@@ -12,7 +12,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from iptkit.extensions.core import NETWORKS, Jump
-from iptkit.lint.conditions import HARMLESS, is_return, is_verdict
+from iptkit.lint.conditions import is_harmless, is_return, is_verdict
 from iptkit.lint.normal import comment_of
 from iptkit.values.addresses import show_network4, show_network6
 
@@ -127,7 +127,7 @@ class Alike:
                 if isinstance(target, Jump):
                     if target.chain in self.changing_chains:
                         last = at
-                elif target is not None and target.name not in HARMLESS:
+                elif not is_harmless(target):
                     last = at
         return found
 
@@ -138,9 +138,13 @@ class Alike:
         harmful = {
             segment.cls.name
             for segment in section.sites
-            if segment.cls.kind == "target" and segment.cls.name not in HARMLESS
+            if segment.cls.kind == "target" and not is_harmless(segment.cls)
         }
-        harmful.update(name for name in section.bare_targets if name not in HARMLESS)
+        harmful.update(
+            name
+            for name, each in section.bare_targets.items()
+            if not is_harmless(section.target_of(each[0].rule))
+        )
         out: set[str] = set()
         for bound, part in section.parts.items():
             if bound.opaque or (bound.target is not None and bound.target.segment.cls.name in harmful):

@@ -15,7 +15,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.core import INTERFACE, NETWORKS
-from iptkit.lint.conditions import ALL_STATES, CHANGING, STATE_FLAGS
+from iptkit.extensions.world import ALL_STATES
+from iptkit.lint.conditions import STATE_FLAGS
 from iptkit.lint.intervals import EMPTY, EVERYTHING, difference, intersection, meet, one, union
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ class Asked:
             uses = self._uses[part] = [
                 placed
                 for placed in part.matches
-                if placed.segment.cls.name != "comment" and placed.segment.cls.name not in CHANGING
+                if placed.segment.cls.name != "comment" and not placed.segment.cls.changing
             ]
         line = rule.line.values
         words = (part, *[placed.key(line) for placed in uses])
@@ -336,7 +337,7 @@ class Asked:
 
 def is_changing(use: Extension) -> bool:
     """Does whether a match matches not follow from the packet?  Some matches do something themselves."""
-    if use.name in CHANGING:
+    if use.changing:
         return True
     if use.name == "connlabel":
         return any(o.flag == "--set" and v for o, v in zip(use.options, use.values, strict=True))

@@ -10,87 +10,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.core import Jump, Verdict
+from iptkit.extensions.spec import Extension
 
 if TYPE_CHECKING:
-    from iptkit.extensions.spec import Extension
     from iptkit.ruleset.bound import Bound
     from iptkit.ruleset.model import Rule
 
-# Targets after which a packet does not come to the next rule.
-DECIDING = frozenset(
-    (
-        "ACCEPT",
-        "DROP",
-        "REJECT",
-        "QUEUE",
-        "NFQUEUE",
-        "DNAT",
-        "SNAT",
-        "MASQUERADE",
-        "REDIRECT",
-        "NETMAP",
-        "TPROXY",
-        "SYNPROXY",
-    )
-)
-# Targets that write a record of the packet and leave it as it is.
-LOGGING = frozenset(("LOG", "NFLOG", "ULOG", "AUDIT", "TRACE"))
-# Matches whether they match does not follow from the packet: they count, or look at a clock or at dice.
-CHANGING = frozenset(
-    (
-        "limit",
-        "hashlimit",
-        "recent",
-        "statistic",
-        "quota",
-        "connlimit",
-        "connbytes",
-        "time",
-        "nfacct",
-        "rateest",
-    )
-)
-# Targets that leave the packet, its marks and all sets as they are.
-HARMLESS = DECIDING | LOGGING | {"RETURN", "TEE", "RATEEST", "LED", "IDLETIMER"}
-# Matches on what a target may rewrite while the packet is still in the table.
-REWRITABLE = frozenset(
-    (
-        "mark",
-        "connmark",
-        "dscp",
-        "tos",
-        "ttl",
-        "hl",
-        "ecn",
-        "set",
-        "connlabel",
-        "tcpmss",
-        "string",
-        "u32",
-        "bpf",
-        "length",
-    )
-)
 STATE_MATCHES = ("conntrack", "state")
 STATE_FLAGS = ("--ctstate", "--state")
 # Bits of xt_conntrack.h
 INVALID, ESTABLISHED, RELATED, NEW, UNTRACKED = 0x1, 0x2, 0x4, 0x8, 0x100
-ALL_STATES = INVALID | ESTABLISHED | RELATED | NEW | UNTRACKED
 EVERY_INTERFACE = "+"
-# Matches that may let every packet through.
-_MAY_SAY_NOTHING = frozenset(("comment", "mark", "connmark", "conntrack", "state", "length"))
 
 
 def is_changing(bound: Bound) -> bool:
     """Has the shape a condition that may match one packet and not the next like it?"""
-    return any(placed.segment.cls.name in CHANGING for placed in bound.matches)
+    return any(placed.segment.cls.changing for placed in bound.matches)
 
 
 def may_say_nothing(part: Bound) -> bool:
     """Can rules of a shape be without conditions, as far as this part of it goes?"""
     if part.protocol or part.fragment or part.opaque:
         return False
-    return all(placed.segment.cls.name in _MAY_SAY_NOTHING for placed in part.matches)
+    return all(placed.segment.cls.says_nothing is not Extension.says_nothing for placed in part.matches)
 
 
 def is_only_commented(part: Bound) -> bool:
@@ -110,26 +52,8 @@ def is_unconditional(rule: Rule) -> bool:
         and conditions.in_interface in ("", EVERY_INTERFACE)
         and conditions.out_interface in ("", EVERY_INTERFACE)
         and may_say_nothing(bound)
-        and all(map(says_nothing, rule.matches))
+        and all(use.says_nothing() for use in rule.matches)
     )
-
-
-def says_nothing(use: Extension) -> bool:
-    """Does a use of a match let every packet through (that its protocol lets through)?"""
-    given = [
-        (option, value) for option, value in zip(use.options, use.values, strict=True) if value is not None
-    ]
-    if use.name in ("mark", "connmark"):
-        return (
-            all(option.flag == "--mark" and value == (0, 0) for option, value in given) and not use.inverted
-        )
-    if use.name in STATE_MATCHES:
-        return not use.inverted and all(
-            option.flag in STATE_FLAGS and value & ALL_STATES == ALL_STATES for option, value in given
-        )
-    if use.name == "length":
-        return not use.inverted and all(value == (0, 0xFFFF) for _, value in given)
-    return use.name == "comment"
 
 
 def is_open_to_kernel(rule: Rule, family: int) -> bool:
@@ -185,7 +109,12 @@ def states_in(use: Extension) -> tuple[int, bool] | None:
 
 def is_verdict(target: Any) -> bool:
     """Does a target end the packet's way through the table?"""
-    return target is not None and not isinstance(target, Jump) and target.name in DECIDING
+    return target is not None and not isinstance(target, Jump) and bool(target.decides)
+
+
+def is_harmless(target: Any) -> bool:
+    """Does a target, which is no jump, leave packet, marks and sets as they are for the next rule?"""
+    return target is None or bool(target.decides or target.logs or target.harmless)
 
 
 def is_return(target: Any) -> bool:

@@ -27,7 +27,7 @@ from iptkit.lint.asked import (
     Asked,
     is_changing,
 )
-from iptkit.lint.conditions import CHANGING, HARMLESS, is_accept, is_return, is_verdict, names_target
+from iptkit.lint.conditions import is_accept, is_harmless, is_return, is_verdict, names_target
 from iptkit.lint.intervals import EVERYTHING, Remains, TooMuch, Work, box_within, meet, meets, union
 
 if TYPE_CHECKING:
@@ -286,11 +286,12 @@ class Flow:
     def _rewritten(self) -> frozenset[str]:
         """What is asked of packets in this table that a rule of it may rewrite."""
         section = self._section
-        names = {segment.cls.name for segment in section.sites if segment.cls.kind == "target"}
-        names.update(section.bare_targets)
+        targets = {segment.cls for segment in section.sites if segment.cls.kind == "target"}
+        targets.update(section.target_of(each[0].rule) for each in section.bare_targets.values())
         out: set[str] = set()
-        for name in names - HARMLESS:
-            out.update(_REWRITES.get(name, _ANYTHING))
+        for target in targets:
+            if not is_harmless(target):
+                out.update(_REWRITES.get(target.name, _ANYTHING))
         if any(part.opaque for part in section.parts):
             out.update(_ANYTHING)
         return frozenset(out)
@@ -298,7 +299,7 @@ class Flow:
     def _rewritten_by(self, target: Any) -> frozenset[str] | tuple[str, ...]:
         if isinstance(target, Jump):
             return self._rewritten if target.chain in self._section.alike.changing_chains else ()
-        if target is None or target.name in HARMLESS:
+        if is_harmless(target):
             return ()
         return _REWRITES.get(target.name, self._rewritten)
 
@@ -337,9 +338,8 @@ class Flow:
             part = rule.bound
         found = self._changing.get(part)
         if found is None:
-            names = {placed.segment.cls.name for placed in part.matches}
-            found = not names.isdisjoint(CHANGING)
-            if part.opaque or "connlabel" in names:
+            found = any(placed.segment.cls.changing for placed in part.matches)
+            if part.opaque or any(placed.segment.cls.name == "connlabel" for placed in part.matches):
                 found = any(is_changing(use) for use in rule.matches)
             self._changing[part] = found
         return found

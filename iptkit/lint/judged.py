@@ -10,10 +10,10 @@ no packet enters get none: something else is said of the chain.
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from iptkit.extensions.core import Jump
-from iptkit.lint.conditions import LOGGING, is_return, is_unconditional, is_verdict, names_target
+from iptkit.lint.conditions import is_return, is_unconditional, is_verdict
 from iptkit.lint.flow import FOR_QUESTIONS
 from iptkit.lint.intervals import TooMuch, meet, meets
 
@@ -63,7 +63,6 @@ def _behind_closed(section: SectionFacts) -> Iterator[Judgement]:
     reach = section.reach
     duplicates = section.alike.duplicates
     entered, refused = reach.entered, section.refused
-    bare = {id(each.rule) for name in LOGGING for each in section.bare_targets.get(name, ())}
     for name, at in reach.closed.items():
         if name in entered:
             rules = section.chains[name].rules
@@ -71,14 +70,12 @@ def _behind_closed(section: SectionFacts) -> Iterator[Judgement]:
             decides = is_verdict(section.target_of(by))
             for rule in rules[at + 1 :]:
                 if id(rule) not in duplicates and rule.line.number not in refused:
-                    target = rule.bound.part.target
-                    if target is not None:
-                        logs = target.segment.cls.name in LOGGING
-                    else:
-                        logs = id(rule) in bare or (
-                            bool(rule.bound.opaque) and names_target(rule.target) in LOGGING
-                        )
-                    yield Judgement(AFTER_VERDICT if logs and decides else UNREACHABLE, rule, by)
+                    after = decides and _logs(section.target_of(rule))
+                    yield Judgement(AFTER_VERDICT if after else UNREACHABLE, rule, by)
+
+
+def _logs(target: Any) -> bool:
+    return target is not None and not isinstance(target, Jump) and bool(target.logs)
 
 
 class _Judge:
@@ -127,7 +124,7 @@ class _Judge:
     def _code(self, taker: Item, item: Item) -> str:
         if not is_verdict(taker.target):
             return UNREACHABLE
-        if names_target(item.target) in LOGGING:
+        if _logs(item.target):
             return AFTER_VERDICT
         if any(is_unconditional(rule) for rule in taker.rules):
             return UNREACHABLE

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from iptkit.extensions.core import INTERFACE, NETWORKS, Jump, Verdict
 from iptkit.extensions.spec import Extension
-from iptkit.lint.conditions import REWRITABLE, is_changing
+from iptkit.lint.conditions import is_changing
 from iptkit.lint.savedform import AS_WRITTEN
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class _Reader:
             self._numbers.append(self._jump())
         plain = tuple(name for name, _ in self._plain)
         changing = is_changing(bound) or bool(bound.opaque)
-        rewritable = any(placed.segment.cls.name in REWRITABLE for placed in matches)
+        rewritable = any(placed.segment.cls.rewritable for placed in matches)
         form = self._forms.form((tuple(self._key), plain, changing), plain, changing, rewritable)
         return Normal(form, self._together())
 

@@ -16,7 +16,6 @@ from iptkit.lint.conditions import (
     is_unconditional,
     is_verdict,
     may_say_nothing,
-    says_nothing,
 )
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ class Reach:
         use = self._section.facts.use
         return all(
             placed.segment.cls.name == "comment"
-            or any(says_nothing(use(placed, group, words)) for words in group.distinct(placed))
+            or any(use(placed, group, words).says_nothing() for words in group.distinct(placed))
             for placed in group.bound.matches
         )
 

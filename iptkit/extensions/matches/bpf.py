@@ -96,6 +96,7 @@ class Bpf(Match, name="bpf"):
     object_pinned = Option(
         "--object-pinned", type=Label(_PATH_MAX - 1), excludes=("bytecode",), doc="path of a pinned program"
     )
+    rewritable = True
     example = '-m bpf --bytecode "4,48 0 0 9,21 0 1 6,6 0 0 1,6 0 0 0" -j ACCEPT'
 
     def kernel_check(self, rule: RuleFacts) -> Iterator[Problem]:

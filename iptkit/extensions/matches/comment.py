@@ -41,6 +41,9 @@ class Comment(Match, name="comment"):
     certain = True
     example = '-i lo -m comment --comment "local traffic" -j ACCEPT'
 
+    def says_nothing(self) -> bool:
+        return True
+
     def matches(self, packet: Packet, world: World) -> bool | None:
         return True
 

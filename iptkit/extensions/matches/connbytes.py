@@ -58,6 +58,7 @@ class Connbytes(Match, name="connbytes"):
     mode = Option("--connbytes-mode", type=OneOf(MODES), required=True, doc="what to count")
     direction = Option("--connbytes-dir", type=OneOf(DIRECTIONS), required=True, doc="which packets to count")
     certain = True
+    changing = True
     example = (
         "-m connbytes --connbytes 10000:100000 --connbytes-mode bytes --connbytes-dir both"
         " -j CONNMARK --set-mark 4"

@@ -55,6 +55,7 @@ class Connlabel(Match, name="connlabel"):
         Number("label", "H", always=True), Bits("H", inverted={1: "label"}, given={2: "set_label"})
     )
     certain = True
+    rewritable = True
     example = "-m connlabel --label 40 -j ACCEPT"
 
     def kernel_check(self, rule: RuleFacts) -> Iterator[Problem]:

@@ -46,6 +46,8 @@ class Connlimit(Match, name="connlimit"):
     daddr = Flag("--connlimit-daddr", excludes=("saddr",), doc="count by destination address")
     at_least_one = ("upto", "above")
     certain = True
+    changing = True
+    counts = True
     example = "-p tcp --syn --dport 22 -m connlimit --connlimit-above 10 -j REJECT"
 
     @classmethod

@@ -24,9 +24,13 @@ class Connmark(Match, name="connmark"):
     mark = Option("--mark", type=MarkMask(), invert=True, required=True, doc="value, and mask to AND first")
     # struct xt_connmark_mtinfo1, linux/netfilter/xt_connmark.h
     layout = Layout(Pair("mark", "I", (0, 0), always=True), Bits("B", inverted={1: "mark"}), size=12)
+    rewritable = True
     facts = ("connmark",)
     certain = True
     example = "-m connmark --mark 0x1/0xff -j ACCEPT"
+
+    def says_nothing(self) -> bool:
+        return self.mark == (0, 0) and not self.inverted
 
     def matches(self, packet: Packet, world: World) -> bool | None:
         connection = packet.connection

@@ -32,6 +32,7 @@ class Dscp(Match, name="dscp"):
     at_least_one = ("dscp", "dscp_class")
     # struct xt_dscp_info, linux/netfilter/xt_dscp.h
     layout = Layout(Number("dscp", "B", always=True), Bits("B", inverted={1: "dscp"}))
+    rewritable = True
     facts = ("tos",)
     certain = True
     example = "-m dscp --dscp-class EF -j ACCEPT"

@@ -39,6 +39,7 @@ class Ecn(Match, name="ecn"):
     ecn_tcp_cwr = Flag("--ecn-tcp-cwr", invert=True, doc="TCP's Congestion Window Reduced flag is set")
     ecn_ip_ect = Option("--ecn-ip-ect", type=UInt(3), invert=True, doc="codepoint in the IP header, 0 to 3")
     certain = True
+    rewritable = True
     example = "-p tcp -m ecn --ecn-tcp-ece -j LOG"
 
     def kernel_check(self, rule: RuleFacts) -> Iterator[Problem]:

@@ -239,6 +239,8 @@ class Hashlimit(Match, name="hashlimit"):
         "--hashlimit-rate-interval", type=Seconds(), doc="seconds over which the rate is measured"
     )
     certain = True
+    changing = True
+    counts = True
     example = (
         "-p tcp -m tcp --dport 22 -m hashlimit --hashlimit-above 10/min --hashlimit-burst 5"
         " --hashlimit-mode srcip --hashlimit-name ssh -j DROP"

@@ -26,6 +26,7 @@ class Hl(Hops, name="hl", families=(6,)):
     )
     hl_lt = Option("--hl-lt", type=_HOPS, excludes=("hl_eq", "hl_gt"), doc="fewer hops")
     hl_gt = Option("--hl-gt", type=_HOPS, excludes=("hl_eq", "hl_lt"), doc="more hops")
+    rewritable = True
     facts = ("ttl",)
     certain = True
     example = "-p ipv6-icmp -m hl --hl-eq 255 -j ACCEPT"

@@ -34,9 +34,13 @@ class Length(Match, name="length"):
     layout = Layout(
         Pair("length", "H", (0, UINT16_MAX), always=True), Bits("B", inverted={1: "length"}), Pad(1)
     )
+    rewritable = True
     facts = ("length",)
     certain = True
     example = "-p icmp -m length --length 86:65535 -j DROP"
+
+    def says_nothing(self) -> bool:
+        return self.length == (0, UINT16_MAX) and not self.inverted
 
     def matches(self, packet: Packet, world: World) -> bool | None:
         low, high = self.values[0]

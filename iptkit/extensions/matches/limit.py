@@ -67,6 +67,8 @@ class Limit(Match, name="limit"):
     # struct xt_rateinfo, linux/netfilter/xt_limit.h; what follows the burst is the kernel's
     layout = Layout(Number("limit", "I", always=True), Number("burst", "I", DEFAULT_BURST), Pad(32))
     certain = True
+    changing = True
+    counts = True
     example = '-m limit --limit 5/min --limit-burst 10 -j LOG --log-prefix "denied "'
 
     @classmethod

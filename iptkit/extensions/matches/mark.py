@@ -25,9 +25,13 @@ class Mark(Match, name="mark"):
     mark = Option("--mark", type=MarkMask(), invert=True, required=True, doc="value, and mask to AND first")
     # struct xt_mark_mtinfo1, linux/netfilter/xt_mark.h
     layout = Layout(Pair("mark", "I", (0, 0), always=True), Bits("B", inverted={1: "mark"}), size=12)
+    rewritable = True
     facts = ("mark",)
     certain = True
     example = "-m mark --mark 0x1/0xff -j ACCEPT"
+
+    def says_nothing(self) -> bool:
+        return self.mark == (0, 0) and not self.inverted
 
     def matches(self, packet: Packet, world: World) -> bool | None:
         mark, mask = self.values[0]

@@ -33,6 +33,8 @@ class Nfacct(Match, name="nfacct"):
     name_ = Option("--nfacct-name", type=AccountName(31, 1), required=True, doc="name of the object")
     # struct xt_nfacct_match_info_v1, linux/netfilter/xt_nfacct.h
     layout = Layout(String("name_", 32, always=True), Pad(8))
+    changing = True
+    counts = True
     example = "-p tcp -m tcp --dport 80 -m nfacct --nfacct-name  http"
 
     def matches(self, packet: Packet, world: World) -> bool | None:

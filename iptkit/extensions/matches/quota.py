@@ -28,6 +28,8 @@ class Quota(Match, name="quota"):
     # struct xt_quota_info, linux/netfilter/xt_quota.h
     layout = Layout(Bits("I", inverted={1: "quota"}), Pad(4), Number("quota", "Q", always=True), Pad(8))
     certain = True
+    changing = True
+    counts = True
     example = "-p tcp -m tcp --dport 80 -m quota --quota 1000000000 -j ACCEPT"
 
     def matches(self, packet: Packet, world: World) -> bool | None:

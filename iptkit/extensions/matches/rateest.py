@@ -105,6 +105,8 @@ class Rateest(Match, name="rateest"):
         "--rateest-pps2", "--rateest-pps", type=PacketRate(), doc="compare packets a second, with this"
     )
     name2 = Option("--rateest2", type=Label(15), doc="the estimator to compare with")
+    changing = True
+    counts = True
     example = "-m rateest --rateest eth0 --rateest-gt --rateest-bps 8000Kbit -j DROP"
 
     @classmethod

@@ -225,6 +225,8 @@ class Recent(Match, name="recent"):
         _Mask("mask", "mask_written"),
     )
     certain = True
+    changing = True
+    counts = True
     example = (
         "-p tcp -m tcp --dport 22 -m conntrack --ctstate NEW"
         " -m recent --update --seconds 60 --hitcount 4 --name SSH --mask 255.255.255.255 --rsource -j DROP"

@@ -121,6 +121,7 @@ class MatchSet(SetUse, Match, name="set"):
         size=48,
     )
     certain = True
+    rewritable = True
     example = "-m set --match-set blocked src -j DROP"
 
     @classmethod

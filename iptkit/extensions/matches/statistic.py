@@ -97,6 +97,7 @@ class Statistic(Match, name="statistic"):
         excludes=("probability",),
         doc="with nth: which of them, counted from 0",
     )
+    changing = True
     example = "-m statistic --mode random --probability 0.50000000000 -j ACCEPT"
 
     def check(self, rule: RuleFacts) -> Iterator[Problem]:

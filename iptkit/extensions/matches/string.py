@@ -151,6 +151,7 @@ class StringMatch(Match, name="string"):
         Pad(10),
     )
     certain = True
+    rewritable = True
     example = '-p udp -m udp --dport 53 -m string --string "test" --algo bm --from 40 --to 100 -j DROP'
 
     @classmethod

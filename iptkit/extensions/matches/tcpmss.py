@@ -51,6 +51,7 @@ class Tcpmss(Match, name="tcpmss"):
     # struct xt_tcpmss_match_info, linux/netfilter/xt_tcpmss.h
     layout = Layout(Pair("mss", "H", (0, UINT16_MAX), always=True), Bits("B", inverted={1: "mss"}), Pad(1))
     certain = True
+    rewritable = True
     example = "-p tcp -m tcp --tcp-flags SYN,RST SYN -m tcpmss --mss 1:500 -j DROP"
 
     def matches(self, packet: Packet, world: World) -> bool | None:

@@ -229,6 +229,7 @@ class Time(Match, name="time"):
         Bits("B", given={1: "kerneltz", 2: "contiguous"}),
     )
     certain = True
+    changing = True
     example = (
         "-m time --timestart 09:00:00 --timestop 18:00:00 --weekdays Mon,Tue,Wed,Thu,Fri"
         " --datestop 2038-01-19T03:14:07 -j ACCEPT"

@@ -30,6 +30,7 @@ class Tos(Match, name="tos"):
 
     revision = 1
     tos = Option("--tos", type=TosMask(), invert=True, required=True, doc="value and mask, or a name")
+    rewritable = True
     facts = ("tos",)
     certain = True
     example = "-m tos --tos 0x10/0x3f -j ACCEPT"

@@ -26,6 +26,7 @@ class Ttl(Hops, name="ttl", families=(4,)):
     )
     ttl_lt = Option("--ttl-lt", type=_TTL, excludes=("ttl_eq", "ttl_gt"), doc="fewer hops")
     ttl_gt = Option("--ttl-gt", type=_TTL, excludes=("ttl_eq", "ttl_lt"), doc="more hops")
+    rewritable = True
     facts = ("ttl",)
     certain = True
     example = "-m ttl --ttl-lt 5 -j DROP"

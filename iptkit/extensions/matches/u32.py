@@ -202,6 +202,7 @@ class U32(Match, name="u32"):
     u32 = Option("--u32", type=WordTests(), invert=True, required=True, doc="the tests")
     layout = Layout(_TestsField("u32"), Bits("B", inverted={1: "u32"}), Pad(2))
     certain = True
+    rewritable = True
     example = '-p icmp -m u32 --u32 "0x0&0xffff=0x100:0xffff" -j DROP'
 
     def kernel_check(self, rule: RuleFacts) -> Iterator[Problem]:

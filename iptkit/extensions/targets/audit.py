@@ -45,6 +45,7 @@ class Audit(Target, name="AUDIT"):
     type = Option("--type", type=AuditType(), required=True, doc="what the record says is done to the packet")
     # struct xt_audit_info, linux/netfilter/xt_AUDIT.h
     layout = Layout(Choice("type", "B", TYPES))
+    logs = True
     example = "-j AUDIT --type drop"
 
     def act(self, packet: Packet, world: World) -> str | None:

@@ -39,6 +39,7 @@ class Idletimer(Target, name="IDLETIMER"):
         Bits("B", given={1: "alarm"}),
         Pad(14),
     )
+    harmless = True
     example = "-o ppp0 -j IDLETIMER --timeout 600 --label ppp0"
 
     def kernel_check(self, rule: RuleFacts) -> Iterator[Problem]:

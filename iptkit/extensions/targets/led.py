@@ -74,6 +74,7 @@ class Led(Target, name="LED"):
     always_blink = Flag("--led-always-blink", doc="blink also when it is lit")
     # struct xt_led_info, linux/netfilter/xt_LED.h
     layout = Layout(_IdField("trigger"), Bits("B", given={1: "always_blink"}), Number("delay", "I"), Pad(8))
+    harmless = True
     example = '-p tcp -m tcp --dport 22 -j LED --led-trigger-id "ssh" --led-delay 1000'
 
     @classmethod

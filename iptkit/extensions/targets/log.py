@@ -89,6 +89,7 @@ class Log(Target, name="LOG"):
         ),
         String("log_prefix", 30),
     )
+    logs = True
     effect = "steady"
     example = '-m limit --limit 5/min -j LOG --log-prefix "dropped: " --log-level 6'
 

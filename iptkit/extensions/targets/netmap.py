@@ -48,6 +48,7 @@ class _Netmap(Target):
     others follow it.
     """
 
+    decides = True
     effect = "final"
     where = Place(tables=("nat",))
     revision = 0

@@ -46,6 +46,7 @@ class Nflog(Target, name="NFLOG"):
         type=UInt(UINT16_MAX),
         doc="packets to queue up before they are handed over; 1 when not given",
     )
+    logs = True
     effect = "steady"
     example = '-m conntrack --ctstate INVALID -j NFLOG --nflog-prefix "invalid: " --nflog-group 2'
 

@@ -56,6 +56,7 @@ class Nfqueue(Target, name="NFQUEUE"):
     )
     bypass = Flag("--queue-bypass", doc="let packets go on when no program listens")
     fanout = Flag("--queue-cpu-fanout", needs=("balance",), doc="choose the queue by processor")
+    decides = True
     example = "-p tcp -m tcp --dport 80 -j NFQUEUE --queue-balance 0:3 --queue-bypass"
 
     @classmethod

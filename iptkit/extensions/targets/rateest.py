@@ -69,6 +69,7 @@ class Rateest(Target, name="RATEEST"):
     name_ = Option("--rateest-name", type=Label(15), required=True, doc="name of the estimator")
     interval = Option("--rateest-interval", type=Duration(), doc="time between measurements, up to 8s")
     ewma = Option("--rateest-ewmalog", type=Duration(), doc="time to average over, above 1.5 intervals")
+    harmless = True
     example = "-j RATEEST --rateest-name eth0 --rateest-interval 250.0ms --rateest-ewmalog 500.0ms"
 
     @classmethod

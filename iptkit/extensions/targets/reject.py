@@ -64,6 +64,7 @@ class Answer:
 
 
 class _Reject(Target):
+    decides = True
     effect = "final"
     where = Place(tables=("filter",), hooks=("INPUT", "FORWARD", "OUTPUT"))
     revision = 0

@@ -54,6 +54,7 @@ class Synproxy(Target, name="SYNPROXY"):
         Number("wscale", "B", always=True),
         Number("mss", "H", always=True),
     )
+    decides = True
     example = (
         "-p tcp -m tcp --dport 443 -m conntrack --ctstate INVALID,UNTRACKED"
         " -j SYNPROXY --sack-perm --timestamp --wscale 7 --mss 1460"

@@ -43,6 +43,7 @@ class Tee(Target, name="TEE"):
     oif = Option("--oif", type=CopyInterface(), doc="the interface the copy leaves by")
     # struct xt_tee_tginfo, linux/netfilter/xt_TEE.h; its last part is the kernel's own
     layout = Layout(HostBytes("gateway"), String("oif", 16), Pad(8))
+    harmless = True
     example = "-i eth0 -j TEE --gateway 192.0.2.9"
 
     @classmethod

@@ -74,6 +74,7 @@ class Tproxy(Target, name="TPROXY"):
         Number("on_port", ">H", always=True),
         size=28,
     )
+    decides = True
     example = "-p tcp -m tcp --dport 80 -j TPROXY --on-port 3129 --on-ip 127.0.0.1 --tproxy-mark 0x1/0x1"
 
     @classmethod

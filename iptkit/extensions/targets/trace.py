@@ -19,6 +19,7 @@ class Trace(Target, name="TRACE"):
     --trace`.  Valid in raw only; with iptables-nft in any table.
     """
 
+    logs = True
     effect = "traces"
     where = Place(tables=("raw",), nft_tables=TABLES)
     layout = Layout()

@@ -72,6 +72,7 @@ class Ulog(Target, name="ULOG", families=(4,)):
         Number("ulog_qthreshold", "Q", 1),
         String("ulog_prefix", 32),
     )
+    logs = True
     example = "-p tcp -m tcp --syn -j ULOG --ulog-nlgroup 2"
 
     @classmethod

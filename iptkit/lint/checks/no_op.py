@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from iptkit.extensions.world import ALL_STATES
 from iptkit.lint.check import Note, ValueCheck
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 ANY_TYPE = 255  # of ICMP: the kernel takes it for every type
 ALL_PORTS = (0, 0xFFFF)
-_ALL_STATES = 0x1 | 0x2 | 0x4 | 0x8 | 0x100
+
 # The options whose value may say nothing, and when it does.
 EVERYTHING: dict[str, Callable[[Any], bool]] = {
     "-s": lambda value: value == ((0, 0),),
@@ -24,8 +25,8 @@ EVERYTHING: dict[str, Callable[[Any], bool]] = {
     "--dport": lambda value: value == ALL_PORTS,
     "--mark": lambda value: value == (0, 0),
     "--length": lambda value: value == (0, 0xFFFF),
-    "--ctstate": lambda value: value & _ALL_STATES == _ALL_STATES,
-    "--state": lambda value: value & _ALL_STATES == _ALL_STATES,
+    "--ctstate": lambda value: value & ALL_STATES == ALL_STATES,
+    "--state": lambda value: value & ALL_STATES == ALL_STATES,
     "-p": lambda value: value == 0,
     "--icmp-type": lambda value: value[0] == ANY_TYPE,
     "--tcp-flags": lambda value: value == (0, 0),

@@ -13,10 +13,9 @@ from iptkit.text.diagnostic import Edit, Span
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from iptkit.extensions.spec import Extension
     from iptkit.lint.facts import SectionFacts
     from iptkit.text.diagnostic import Diagnostic
-
-_COUNTING = frozenset(("recent", "hashlimit", "quota", "connlimit", "nfacct", "limit", "rateest", "set"))
 
 
 class UselessReturn(SectionCheck, code="IPT208"):
@@ -41,7 +40,7 @@ class UselessReturn(SectionCheck, code="IPT208"):
             for rule in reversed(chain.rules):
                 if not is_return(section.target_of(rule)) or rule.line.number in refused:
                     break
-                if any(placed.segment.cls.name in _COUNTING for placed in rule.bound.matches):
+                if any(_counts(placed.segment.cls) for placed in rule.bound.matches):
                     continue
                 line = rule.line
                 yield self.found(
@@ -87,3 +86,8 @@ class GotoNonTerminal(SectionCheck, code="IPT215"):
                         f"what {target.chain} does not decide skips the rest of {chain.name}",
                         f"-j {target.chain}",
                     )
+
+
+def _counts(match: type[Extension]) -> bool:
+    """Does it leave its mark that a match was asked?  A set counts packets for its entries."""
+    return match.counts or match.name == "set"

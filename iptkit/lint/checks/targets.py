@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from iptkit.ruleset.model import Chain, Rule
     from iptkit.text.diagnostic import Diagnostic
 
-# Matches that do something besides matching.
-_ACTS = frozenset(("recent", "hashlimit", "quota", "connlimit", "nfacct", "rateest", "limit"))
-
 
 class NoTarget(SectionCheck, code="IPT220"):
     """A rule without a target.
@@ -39,7 +36,7 @@ class NoTarget(SectionCheck, code="IPT220"):
 
 
 def _acts(bound: Bound) -> bool:
-    return any(placed.segment.cls.name in _ACTS for placed in bound.matches)
+    return any(placed.segment.cls.counts for placed in bound.matches)
 
 
 class MasqueradeUnscoped(SectionCheck, code="IPT314"):
