@@ -23,7 +23,7 @@ tests/evaluator/test_lookup.py holds this one.
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from iptkit.extensions.world import ACCEPT, DROP, DST_NAT, RETURN, SRC_NAT, TEMPLATE, CountedDrop, HotDrop
 
@@ -104,6 +104,10 @@ class _Place(NamedTuple):
     caller: _Place | None = None
 
 
+# A target that runs, see Node.acts.
+_Act: TypeAlias = "tuple[Line | None, Callable[[Packet, Surroundings], str | None], str, str, int]"
+
+
 class Node:
     """A stretch of a course, up to a question or the end.
 
@@ -114,6 +118,7 @@ class Node:
               how many packets and bytes the others count less or more
     acts      targets that run: line, method, table, hook, and how many of `lines` are counted by then;
               no table for one that does not look where it is, no line if it does not end packets either
+    deeds     those of them that do more than write a record
     question  the line, the place and the method of the match that is asked at its end; None at the end
     target    instead of a question, a line whose target may give a verdict or change facts
     starts    where the walk goes on after a no and a yes, or if the target gives no verdict and if it gives
@@ -128,6 +133,7 @@ class Node:
         "answers",
         "bytes",
         "changed",
+        "deeds",
         "following",
         "hook",
         "last",
@@ -146,7 +152,8 @@ class Node:
         self.lines = lines
         self.packets = self.bytes = 0
         self.changed: dict[int, tuple[int, int]] = {}
-        self.acts: list[tuple[Line | None, Callable[[Packet, Surroundings], str | None], str, str, int]] = []
+        self.acts: list[_Act] = []
+        self.deeds: list[_Act] = []
         self.question: tuple[Line, int, Callable[[Packet, Surroundings], bool | None]] | None = None
         self.starts: tuple[_Place | None, ...] = ()
         self.target: Line | None = None
@@ -166,7 +173,7 @@ class Node:
         if not self.acts:
             return None
         world.place = -1
-        for line, act, table, hook, counted in self.acts:
+        for line, act, table, hook, counted in self.acts if world.noting else self.deeds:
             if line is None:
                 act(packet, world)
                 continue
@@ -376,20 +383,21 @@ class Course:
                     decided = line
                 elif line.target is not None and self._goes_on(line.target):
                     target = line.target
-                    node.acts.append(
-                        (
-                            line if target.aware or target.effect != "steady" else None,
-                            target.act,
-                            table if target.aware else "",
-                            hook,
-                            len(node.lines),
-                        )
+                    act = (
+                        line if target.aware or target.effect != "steady" else None,
+                        target.act,
+                        table if target.aware else "",
+                        hook,
+                        len(node.lines),
                     )
+                    node.acts.append(act)
+                    if not target.logs:
+                        node.deeds.append(act)
                     world.line, world.place = line, -1
                     verdict: str | None = line.target.act(packet, world)
                     if verdict is not None:
                         node.start = place
-                        node.lines, node.acts = [], []
+                        node.lines, node.acts, node.deeds = [], [], []
                         world.last = line
                         return verdict
                 elif line.target is not None:

@@ -126,7 +126,7 @@ class Machine(Surroundings):
     tracked     what connection tracking said
     drops       why packets ended, in words: (packet, reason, line or None)
     answering   does the machine's own stack answer what is delivered to it?
-    noting      are these lists, and what rules log, kept?
+    noting      are these lists kept, and what rules log?
     """
 
     def __init__(
@@ -150,7 +150,6 @@ class Machine(Surroundings):
         self.all_tables = all_tables
         self.indexed = indexed
         self.answering = False
-        self.noting = True
         self.out: list[Seen] = []
         self.local: list[Seen] = []
         self.egress: list[Seen] = []
@@ -378,7 +377,10 @@ class Machine(Surroundings):
         )
 
     def _hurry(self, packet: Packet) -> None:
-        """_prerouting, with what is remembered."""
+        """_prerouting, with what is remembered.
+
+        No rule is being walked meanwhile, so that nobody asks afterwards where that was.
+        """
         passages = self.passages
         header: Key | None = None
         course: Course | Idle | None = self._legs["raw PREROUTING"].idle
@@ -386,9 +388,7 @@ class Machine(Surroundings):
             header = key_of(packet)
             course = passages.raw.get(header)
         if course is not None:
-            outer = self.table, self.hook
             verdict = course.run(packet, self)
-            self.table, self.hook = outer
             if verdict != ACCEPT:
                 self._end(verdict, packet)
                 return None
@@ -431,9 +431,7 @@ class Machine(Surroundings):
 
     def _travel(self, passage: Passage, packet: Packet) -> None:
         """What _go_on does, with nothing to look up."""
-        outer = self.table, self.hook
         verdict = passage.before.run(packet, self)
-        self.table, self.hook = outer
         if verdict != ACCEPT:
             self._end(verdict, packet)
             return None
@@ -446,7 +444,6 @@ class Machine(Surroundings):
         packet.lower_ttl()
         packet.out_interface = route.interface
         verdict = passage.after.run(packet, self)
-        self.table, self.hook = outer
         if verdict != ACCEPT:
             self._end(verdict, packet)
             return None

@@ -87,6 +87,7 @@ class Surroundings:
     last        the line that decided on the last walk
     led         the course that led the packet on that walk, if one did
     tracing     are all packets traced?
+    noting      is what happens written down, and what rules log?
     trace, logs what was noted; the caller empties them
     why_not     where it is a list: after how many traced lines, which rule, and what of it did not match
     doubts      what was not known, and what was taken for it
@@ -113,6 +114,7 @@ class Surroundings:
         self.last: Line | None = None
         self.led: Course | None = None
         self.tracing = False
+        self.noting = True
         self.trace: list[Traced] = []
         self.logs: list[Logged] = []
         self.why_not: list[tuple[int, str, str]] | None = None

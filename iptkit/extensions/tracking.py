@@ -128,6 +128,7 @@ class Ct(Target, name="CT"):
     zone_orig = Option("--zone-orig", type=_ZONE, doc="zone for the original direction")
     zone_reply = Option("--zone-reply", type=_ZONE, doc="zone for the reply direction")
     effect = "drops"
+    aware = False
     changes = ("state", "connmark")
     example = "-p tcp --dport 21 -j CT --helper ftp"
 
@@ -229,6 +230,7 @@ class Notrack(Target, name="NOTRACK"):
     revision = 2
     kernel_name = "CT"
     effect = "drops"
+    aware = False
     changes = ("state", "connmark")
     example = "-p udp --dport 53 -j NOTRACK"
 

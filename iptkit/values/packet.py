@@ -153,13 +153,15 @@ class Packet:
         else:
             raise Malformed(f"version {version}")
         self.sport = self.dport = -1
-        self.whole = not self.fragment_offset
+        whole = not self.fragment_offset
         least = PORTS.get(self.proto)
         if least is not None:
-            there = self.length - self.l4
-            if there >= 4 and self.whole:
-                self.sport, self.dport = _PORTS.unpack_from(data, self.l4)
-            self.whole = self.whole and there >= least
+            at = self.l4
+            there = self.length - at
+            if there >= 4 and whole:
+                self.sport, self.dport = _PORTS.unpack_from(data, at)
+            whole = whole and there >= least
+        self.whole = whole
 
     def _read4(self, data: bytearray) -> None:
         if len(data) < 20:
