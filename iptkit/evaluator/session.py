@@ -228,6 +228,7 @@ def is_stateful(machine: Machine) -> bool:
 
 def clone(machine: Machine) -> Machine:
     """The same machine, to go another way; rules and topology are shared."""
+    machine.led = None  # of the packet before; what it leads to is large
     new = Machine.__new__(Machine)
     memo: dict[int, Any] = {id(machine): new}
     for shared in (machine.topology, machine.routing):
