@@ -674,7 +674,7 @@ class Machine(Surroundings):
             return packet.dst
         back = self.routing.lookup(packet.src)
         if back is None or back.kind in UNREACHABLE:
-            return self.routing.first_address(packet.in_interface, packet.src) or 0
+            return self.routing.outward_address(packet.in_interface, packet.src) or 0
         return self.routing.source_for(back, packet.src) or 0
 
     def _source_fits4(self, packet: Packet) -> bool:
@@ -926,7 +926,7 @@ class Machine(Surroundings):
             back = Route(4, packet.src, 32, device or (way.interface if way else ""), kind=back.kind)
         if route is None or route.kind != "local" or not packet.dst:
             if self.sysctls.get("net.ipv4.icmp_errors_use_inbound_ifaddr") and packet.in_interface:
-                source = self.routing.first_address(packet.in_interface, packet.src)
+                source = self.routing.outward_address(packet.in_interface, packet.src)
             else:
                 source = self.routing.source_for(back, packet.src)
         if source is None:

@@ -156,14 +156,34 @@ class Routing:
         route = self.lookup(address)
         return "unreachable" if route is None else route.kind
 
-    def first_address(self, interface: str, near: int | None = None) -> int | None:
-        """The address an interface speaks with (inet_select_addr): in the network of `near`, or the first."""
+    def outward_address(self, interface: str, near: int | None = None) -> int | None:
+        """The IPv4 address by which others know an interface, or else the machine (inet_select_addr).
+
+        Those of 127.0.0.0/8 are for the machine alone, their scope being host; other addresses of the
+        loopback come before those of other interfaces.
+        """
+        found = self.first_address(interface, near, outward=True)
+        others = (LOOPBACK, *self.topology.interfaces)
+        return next(
+            (
+                address
+                for address in (found, *(self.first_address(name, outward=True) for name in others))
+                if address is not None
+            ),
+            None,
+        )
+
+    def first_address(self, interface: str, near: int | None = None, *, outward: bool = False) -> int | None:
+        """The address an interface speaks with: in the network of `near`, or the first.
+
+        `outward`: IPv4, and none that is for the machine alone.
+        """
         found = self.topology.interfaces.get(interface)
         if found is None:
             return None
         first = None
         for each in found.addresses:
-            if each.family != self.family or each.secondary:
+            if each.family != self.family or each.secondary or (outward and each.address >> 24 == 127):
                 continue
             shift = self.width - each.length
             if near is not None and each.address >> shift == near >> shift:
@@ -189,12 +209,7 @@ class Routing:
             return route.source
         near = route.gateway if route.gateway is not None else destination
         found = self.first_address(route.interface, near)
-        if found is not None:
-            return found
-        for name in self.topology.interfaces:  # any address beats none
-            if name != LOOPBACK and (found := self.first_address(name)) is not None:
-                return found
-        return None
+        return self.outward_address(route.interface) if found is None else found
 
     def source6(self, interface: str, destination: int) -> int | None:
         """The best source for a destination: scope, interface, prefix (ipv6_dev_get_saddr, RFC 6724)."""

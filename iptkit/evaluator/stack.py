@@ -84,7 +84,7 @@ def _icmp(machine: Machine, packet: Packet) -> None:
         return
     source = packet.dst or machine.source_towards(packet.src)
     if not _unicast(packet):
-        source = machine.routing.first_address(packet.in_interface, packet.src) or 0
+        source = machine.routing.outward_address(packet.in_interface, packet.src) or 0
     known = packet.ip_options
     options = known.echo(packet, source, machine.now) if known is not None else b""
     rest = bytes(data[at + 4 : at + 8])

@@ -256,7 +256,7 @@ class Surroundings:
             return self.routing.source6(packet.out_interface, packet.dst)
         route = packet.route
         near = route.gateway if route is not None and route.gateway is not None else packet.dst
-        return self.routing.first_address(packet.out_interface, near)
+        return self.routing.outward_address(packet.out_interface, near)
 
     def interface_address(self, packet: Packet) -> int | None:
         if self.family == 4:
