@@ -245,9 +245,10 @@ def main() -> int:
     given = parser.parse_args()
     found: dict[str, Any] = {"rules": {}}
     missed = []
-    rulesets = [rules(count) for count in given.rules]
     if given.ruleset is not None:
-        rulesets = [_open(api.load(given.ruleset.read_text(errors="surrogateescape")))]
+        rulesets = [_open(api.load(given.ruleset.read_bytes()))]
+    else:
+        rulesets = [rules(count) for count in given.rules]
     for ruleset in rulesets:
         count = sum(len(chain.rules) for table in ruleset.tables.values() for chain in table.chains.values())
         frames = traffic(ruleset, FLOWS)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from iptkit.values.checksum import checksum, crc32c, ones_sum, pseudo_sum, updated
+from iptkit.values.checksum import checksum, crc32c, mend, ones_sum, pseudo_sum
 from iptkit.values.packet import (
     EXTENSIONS6,
     FRAGMENT,
@@ -116,7 +116,7 @@ def _address(data: bytearray, at: int, family: int, address: int, *, source: boo
     place = at + (12 if source else 16)
     was = int.from_bytes(data[place : place + 4], "big")
     data[place : place + 4] = address.to_bytes(4, "big")
-    _WORD.pack_into(data, at + 10, updated(data[at + 10] << 8 | data[at + 11], was, address))
+    mend(data, at + 10, was, address)
 
 
 def _upper(data: bytearray, at: int, target: Tuple, address: int, *, source: bool) -> bool:
@@ -132,7 +132,7 @@ def _upper(data: bytearray, at: int, target: Tuple, address: int, *, source: boo
         was = data[place] << 8 | data[place + 1]
         _WORD.pack_into(data, place, port)
         if size >= at + 20:
-            _update(data, at + 16, address + was, now + port)
+            mend(data, at + 16, address + was, now + port)
         return True
     if proto in (UDP, UDPLITE):
         if size < at + 8:
@@ -142,7 +142,7 @@ def _upper(data: bytearray, at: int, target: Tuple, address: int, *, source: boo
         was = data[place] << 8 | data[place + 1]
         _WORD.pack_into(data, place, port)
         if proto == UDPLITE or data[at + 6] or data[at + 7]:
-            _update(data, at + 6, address + was, now + port)
+            mend(data, at + 6, address + was, now + port)
             if not data[at + 6] and not data[at + 7]:
                 data[at + 6] = data[at + 7] = 0xFF
         return True
@@ -152,7 +152,7 @@ def _upper(data: bytearray, at: int, target: Tuple, address: int, *, source: boo
         if data[at] in _QUERIES:
             was = data[at + 4] << 8 | data[at + 5]
             _WORD.pack_into(data, at + 4, target.source)
-            _update(data, at + 2, was, target.source)
+            mend(data, at + 2, was, target.source)
         return True
     if proto == ICMPV6:
         if size < at + 8:
@@ -161,7 +161,7 @@ def _upper(data: bytearray, at: int, target: Tuple, address: int, *, source: boo
         if data[at] in (128, 129):
             was, sent = data[at + 4] << 8 | data[at + 5], target.source
             _WORD.pack_into(data, at + 4, sent)
-        _update(data, at + 2, address + was, now + sent)
+        mend(data, at + 2, address + was, now + sent)
         return True
     if proto == SCTP:
         if size < at + 8:
@@ -181,10 +181,6 @@ def _upper(data: bytearray, at: int, target: Tuple, address: int, *, source: boo
             _WORD.pack_into(data, at + 6, target.destination)
         return version <= 1
     return True
-
-
-def _update(data: bytearray, at: int, was: int, now: int) -> None:
-    _WORD.pack_into(data, at, updated(data[at] << 8 | data[at + 1], was, now))
 
 
 def error_intact(packet: Packet) -> bool:
@@ -239,7 +235,7 @@ def set_address(packet: Packet, address: int, *, source: bool) -> None:
     """Rewrite only an address of the IP header: the outer one of an ICMP error."""
     if packet.proto == ICMPV6:  # whose checksum covers the addresses
         was = packet.src if source else packet.dst
-        _update(packet.data, packet.l4 + 2, was, address)
+        mend(packet.data, packet.l4 + 2, was, address)
     _address(packet.data, 0, packet.family, address, source=source)
     if source:
         packet.src = address

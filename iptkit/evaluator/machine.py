@@ -30,7 +30,7 @@ from iptkit.evaluator.sysctls import Sysctls
 from iptkit.evaluator.topology import LOOPBACK, Route, two_networks
 from iptkit.evaluator.world import Doubt, Surroundings
 from iptkit.extensions.world import ACCEPT, DROP, QUEUE, STOLEN, Owner
-from iptkit.values.checksum import checksum
+from iptkit.values.checksum import checksum, mend
 from iptkit.values.packet import (
     CT_RELATED,
     CT_RELATED_REPLY,
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from iptkit.evaluator.courses import Course, Idle
     from iptkit.evaluator.lookup import Key
     from iptkit.evaluator.topology import Topology
-    from iptkit.extensions.world import Record
     from iptkit.ruleset.model import Ruleset
 
 DONT_FRAGMENT = 0x4000
@@ -193,11 +192,6 @@ class Machine(Surroundings):
             self.sysctls.set(name, value)
             self._ways.clear()
             self.passages.clear()
-
-    def record(self, packet: Packet, record: Record) -> None:
-        """What a rule logs of a packet."""
-        if self.noting:
-            super().record(packet, record)
 
     # -- packets come in
 
@@ -848,7 +842,7 @@ class Machine(Surroundings):
         if self.family == 4:
             word = copy.data[6] << 8 | copy.data[7]
             if not word & DONT_FRAGMENT:
-                copy._update(10, word, word | DONT_FRAGMENT)  # the header's own sum
+                mend(copy.data, 10, word, word | DONT_FRAGMENT)  # the header's own sum
                 copy.data[6] |= 0x40
                 copy.dont_fragment = True
         if self.hook in ("PREROUTING", "INPUT"):

@@ -163,15 +163,11 @@ class Routing:
         loopback come before those of other interfaces.
         """
         found = self.first_address(interface, near, outward=True)
-        others = (LOOPBACK, *self.topology.interfaces)
-        return next(
-            (
-                address
-                for address in (found, *(self.first_address(name, outward=True) for name in others))
-                if address is not None
-            ),
-            None,
-        )
+        for name in (LOOPBACK, *self.topology.interfaces):
+            if found is not None:
+                break
+            found = self.first_address(name, outward=True)
+        return found
 
     def first_address(self, interface: str, near: int | None = None, *, outward: bool = False) -> int | None:
         """The address an interface speaks with: in the network of `near`, or the first.

@@ -152,6 +152,8 @@ class Surroundings:
         self.trace.append(Traced(packet, line.key, packet.mark, line))
 
     def record(self, packet: Packet, record: Record) -> None:
+        if not self.noting:
+            return
         self.logs.append(
             Logged(packet, record, self.hook, packet.in_interface, packet.out_interface, packet.mark)
         )

@@ -300,7 +300,6 @@ class Translation(Target):
     """A target that translates ports, too, and then wants a protocol that has them."""
 
     range_field = ""
-    effect = "final"
     decides = True
     usual_alike = True
 

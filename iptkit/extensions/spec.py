@@ -212,9 +212,9 @@ class Extension:
     plain: ClassVar[bool] = True
     # What it answers or does depends on packets before this one: it asks world.memory().
     stateful: ClassVar[bool] = False
-    # What checks have to know of a match: may it match one packet and not the next like it, since it
-    # counts, or looks at a clock or at dice?  Does it do something besides?  Does it look at what a
-    # target may rewrite while the packet is still in the table?
+    # What checks have to know, and of unknown extensions, too.  Of a match: may it match one packet and
+    # not the next like it, since it counts, or looks at a clock or at dice?  Does it do something besides?
+    # Does it look at what a target may rewrite while the packet is still in the table?
     changing: ClassVar[bool] = False
     counts: ClassVar[bool] = False
     rewritable: ClassVar[bool] = False
@@ -413,7 +413,7 @@ class Match(Extension):
 class Target(Extension):
     __slots__ = ()
     kind = "target"
-    # "final": it always gives a verdict; "steady": it goes on to the next rule, and of what rules ask
+    # "steady": it goes on to the next rule, and of what rules ask
     # changes at most marks, TOS and TTL; "drops": the same, but it may drop the packet and change what
     # `changes` says; "traces": from here on each rule is told; else "any".
     effect: ClassVar[str] = "any"

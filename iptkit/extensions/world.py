@@ -23,8 +23,10 @@ Truth = bool | None
 
 ACCEPT, DROP, RETURN, STOLEN, QUEUE = "ACCEPT", "DROP", "RETURN", "STOLEN", "QUEUE"
 
+# The states of which every packet has one, bits of linux/netfilter/xt_conntrack.h
+ALL_STATES = 0x10F
+
 # Status bits of a connection, linux/netfilter/nf_conntrack_common.h
-ALL_STATES = 0x10F  # those that every packet has one of, as bits of xt_conntrack.h: UNTRACKED and four more
 EXPECTED, SEEN_REPLY, ASSURED, CONFIRMED = 0x001, 0x002, 0x004, 0x008
 SRC_NAT, DST_NAT, SEQ_ADJUST, SRC_NAT_DONE, DST_NAT_DONE = 0x010, 0x020, 0x040, 0x080, 0x100
 DYING, FIXED_TIMEOUT, TEMPLATE, NAT_CLASH, HELPER = 0x200, 0x400, 0x800, 0x1000, 0x2000

@@ -112,6 +112,11 @@ def is_verdict(target: Any) -> bool:
     return target is not None and not isinstance(target, Jump) and bool(target.decides)
 
 
+def is_logging(target: Any) -> bool:
+    """Does a target write a record of the packet, and no more?"""
+    return target is not None and not isinstance(target, Jump) and bool(target.logs)
+
+
 def is_harmless(target: Any) -> bool:
     """Does a target, which is no jump, leave packet, marks and sets as they are for the next rule?"""
     return target is None or bool(target.decides or target.logs or target.harmless)

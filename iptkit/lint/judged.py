@@ -10,10 +10,10 @@ no packet enters get none: something else is said of the chain.
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from iptkit.extensions.core import Jump
-from iptkit.lint.conditions import is_return, is_unconditional, is_verdict
+from iptkit.lint.conditions import is_logging, is_return, is_unconditional, is_verdict
 from iptkit.lint.flow import FOR_QUESTIONS
 from iptkit.lint.intervals import TooMuch, meet, meets
 
@@ -70,12 +70,8 @@ def _behind_closed(section: SectionFacts) -> Iterator[Judgement]:
             decides = is_verdict(section.target_of(by))
             for rule in rules[at + 1 :]:
                 if id(rule) not in duplicates and rule.line.number not in refused:
-                    after = decides and _logs(section.target_of(rule))
+                    after = decides and is_logging(section.target_of(rule))
                     yield Judgement(AFTER_VERDICT if after else UNREACHABLE, rule, by)
-
-
-def _logs(target: Any) -> bool:
-    return target is not None and not isinstance(target, Jump) and bool(target.logs)
 
 
 class _Judge:
@@ -124,7 +120,7 @@ class _Judge:
     def _code(self, taker: Item, item: Item) -> str:
         if not is_verdict(taker.target):
             return UNREACHABLE
-        if _logs(item.target):
+        if is_logging(item.target):
             return AFTER_VERDICT
         if any(is_unconditional(rule) for rule in taker.rules):
             return UNREACHABLE

@@ -31,6 +31,12 @@ def updated(old: int, was: int, now: int) -> int:
     return 0xFFFF - ((now - was - old) % 0xFFFF or 0xFFFF)
 
 
+def mend(data: bytearray, at: int, was: int, now: int) -> None:
+    """Update the checksum that stands at `at`, as `updated` does."""
+    new = updated(data[at] << 8 | data[at + 1], was, now)
+    data[at], data[at + 1] = new >> 8, new & 0xFF
+
+
 def pseudo_sum(src: bytes, dst: bytes, proto: int, length: int) -> int:
     """The pseudo header's share of an upper-layer checksum (RFC 793, RFC 8200 section 8.1)."""
     return ones_sum(src + dst, proto + (length & 0xFFFF) + (length >> 16))

@@ -14,6 +14,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from iptkit.values.checksum import mend
+
 if TYPE_CHECKING:
     from typing import Self
 
@@ -279,15 +281,9 @@ class Packet:
         size = 4 if self.family == 4 else 16
         self.data[at : at + size] = now.to_bytes(size, "big")
         if self.family == 4:
-            self._update(10, was, now)
+            mend(self.data, 10, was, now)
         if self.proto != ICMP:  # whose checksum has no pseudo header
             self._update_upper(was, now)
-
-    def _update(self, at: int, was: int, now: int) -> None:
-        data = self.data
-        # What updated() does, without the call: it is done for many packets.
-        new = 0xFFFF - ((now - was - (data[at] << 8 | data[at + 1])) % 0xFFFF or 0xFFFF)
-        data[at], data[at + 1] = new >> 8, new & 0xFF
 
     def _update_upper(self, was: int, now: int) -> None:
         at = self.checksum_at
@@ -296,11 +292,11 @@ class Packet:
         if self.proto == UDP:
             if not self.data[at] and not self.data[at + 1]:
                 return  # no checksum was made
-            self._update(at, was, now)
+            mend(self.data, at, was, now)
             if not self.data[at] and not self.data[at + 1]:
                 self.data[at] = self.data[at + 1] = 0xFF  # CSUM_MANGLED_0
             return
-        self._update(at, was, now)
+        mend(self.data, at, was, now)
 
     def set_source_port(self, port: int) -> None:
         """Rewrite the source port, the checksum with it (not SCTP's, which is a CRC over all)."""
@@ -325,7 +321,7 @@ class Packet:
     def set_ttl(self, ttl: int) -> None:
         """Rewrite TTL or hop limit."""
         if self.family == 4:
-            self._update(10, self.ttl << 8, ttl << 8)
+            mend(self.data, 10, self.ttl << 8, ttl << 8)
             self.data[8] = ttl
         else:
             self.data[7] = ttl
@@ -333,22 +329,12 @@ class Packet:
 
     def lower_ttl(self) -> None:
         """Take one off TTL or hop limit, as a router does."""
-        ttl = self.ttl = self.ttl - 1
-        if self.family == 6:
-            self.data[7] = ttl
-            return
-        # What set_ttl does, RFC 1624, where one word gets smaller by 0x100.
-        data = self.data
-        check = (data[10] << 8 | data[11]) + 0x100
-        if check >= 0xFFFF:
-            check -= 0xFFFF
-        data[10], data[11] = check >> 8, check & 0xFF
-        data[8] = ttl
+        self.set_ttl(self.ttl - 1)
 
     def set_length(self, length: int) -> None:
         """Rewrite the length in the IP header, after bytes were put into the packet or taken out by hand."""
         if self.family == 4:
-            self._update(10, self.length, length)
+            mend(self.data, 10, self.length, length)
             self.data[2:4] = length.to_bytes(2, "big")
         else:
             self.data[4:6] = (length - 40).to_bytes(2, "big")
@@ -357,7 +343,7 @@ class Packet:
     def set_tos(self, tos: int) -> None:
         """Rewrite TOS or traffic class, all eight bits."""
         if self.family == 4:
-            self._update(10, self.tos, tos)
+            mend(self.data, 10, self.tos, tos)
             self.data[1] = tos
         else:
             self.data[0] = self.data[0] & 0xF0 | tos >> 4

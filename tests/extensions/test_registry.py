@@ -13,9 +13,11 @@ import pytest
 import iptkit.extensions.matches
 import iptkit.extensions.targets
 from iptkit import api
+from iptkit.extensions.connections import STATES
 from iptkit.extensions.manual import manual
 from iptkit.extensions.registry import MATCHES, TARGETS, find_match, find_target
 from iptkit.extensions.spec import HOOKS, TABLES, Extension, Match, Target
+from iptkit.extensions.world import ALL_STATES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -173,3 +175,7 @@ def test_example(module: str, cls: type[Extension]) -> None:
             return
         tried[chain] = outcome.diagnostics[0].message
     pytest.fail(f"{cls.example}: {tried}")
+
+
+def test_all_states_are_those_that_have_names() -> None:
+    assert sum(STATES.values()) == ALL_STATES

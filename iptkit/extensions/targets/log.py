@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.layout import Bits, Layout, Number, String
@@ -101,13 +100,9 @@ class Log(Target, name="LOG"):
             return {field: found for field, found in given.items() if field != "log_level"}
         return given
 
-    @cached_property
-    def _record(self) -> Record:
-        level = DEFAULT if self.log_level is None else self.log_level
-        return Record("LOG", self.log_prefix or "", level=level)
-
     def act(self, packet: Packet, world: World) -> str | None:
-        world.record(packet, self._record)
+        level = DEFAULT if self.log_level is None else self.log_level
+        world.record(packet, Record("LOG", self.log_prefix or "", level=level))
         return None
 
 

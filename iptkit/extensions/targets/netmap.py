@@ -49,7 +49,6 @@ class _Netmap(Target):
     """
 
     decides = True
-    effect = "final"
     where = Place(tables=("nat",))
     revision = 0
     to: Option[Range]

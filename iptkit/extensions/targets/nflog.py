@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.logprefix import LogPrefix
@@ -80,12 +79,8 @@ class Nflog(Target, name="NFLOG"):
             nflog_threshold=threshold or None,
         )
 
-    @cached_property
-    def _record(self) -> Record:
-        return Record("NFLOG", self.nflog_prefix or "", group=self.nflog_group or 0)
-
     def act(self, packet: Packet, world: World) -> str | None:
-        world.record(packet, self._record)
+        world.record(packet, Record("NFLOG", self.nflog_prefix or "", group=self.nflog_group or 0))
         return None
 
 

@@ -65,7 +65,6 @@ class Answer:
 
 class _Reject(Target):
     decides = True
-    effect = "final"
     where = Place(tables=("filter",), hooks=("INPUT", "FORWARD", "OUTPUT"))
     revision = 0
     reject_with: Option[str]

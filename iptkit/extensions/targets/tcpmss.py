@@ -9,7 +9,7 @@ from iptkit.extensions.numbers import UInt
 from iptkit.extensions.spec import Flag, Given, Option, Place, Problem, Target
 from iptkit.extensions.tcp_options import option_length
 from iptkit.extensions.world import DROP, Unknown
-from iptkit.values.checksum import updated
+from iptkit.values.checksum import mend
 from iptkit.values.faults import BadValue
 from iptkit.values.numbers import UINT16_MAX, parse_uint
 
@@ -119,7 +119,7 @@ class Tcpmss(Target, name="TCPMSS"):
                 was = data[place + 2] << 8 | data[place + 3]
                 if was > size:
                     # As if it stood at an even place: where it does not, the checksum is wrong afterwards.
-                    _mend(data, at + 16, was, size)
+                    mend(data, at + 16, was, size)
                     data[place + 2], data[place + 3] = size >> 8, size & 0xFF
                 return None
             place += option_length(data, place)
@@ -135,16 +135,10 @@ class Tcpmss(Target, name="TCPMSS"):
         """Put the option before all others."""
         data, at = packet.data, packet.l4
         # Longer by four bytes, which are 0x0204 and the size; the header by one word of four.
-        _mend(data, at + 16, 0, 4 + 0x0204 + size + 0x1000)
+        mend(data, at + 16, 0, 4 + 0x0204 + size + 0x1000)
         data[at + 12] += 0x10
         data[at + 20 : at + 20] = (0x02040000 | size).to_bytes(4, "big")
         packet.set_length(packet.length + 4)
-
-
-def _mend(data: bytearray, place: int, was: int, now: int) -> None:
-    """Update the checksum that stands there."""
-    total = updated(data[place] << 8 | data[place + 1], was, now)
-    data[place], data[place + 1] = total >> 8, total & 0xFF
 
 
 EXTENSIONS: tuple[Any, ...] = (Tcpmss,)

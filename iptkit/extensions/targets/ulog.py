@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.layout import Layout, Number, Pad, String
@@ -80,12 +79,8 @@ class Ulog(Target, name="ULOG", families=(4,)):
         defaults = {"ulog_nlgroup": 1, "ulog_cprange": 0, "ulog_qthreshold": 1}
         return {field: found for field, found in given.items() if found.value != defaults.get(field)}
 
-    @cached_property
-    def _record(self) -> Record:
-        return Record("ULOG", self.ulog_prefix or "", group=self.ulog_nlgroup or 1)
-
     def act(self, packet: Packet, world: World) -> str | None:
-        world.record(packet, self._record)
+        world.record(packet, Record("ULOG", self.ulog_prefix or "", group=self.ulog_nlgroup or 1))
         return None
 
 
