@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -22,6 +22,7 @@ from iptkit.cli.common import (
     want_color,
 )
 from iptkit.text.diagnostic import Diagnostic, IptkitError, Severity, Span
+from iptkit.text.record import NamedTuple
 from iptkit.text.source import Source
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ iptables-save must take exactly what these take.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import click
+
+from iptkit.text.record import NamedTuple
 
 NONE, REQUIRED, OPTIONAL, NEXT = range(4)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from iptkit import api
 from iptkit.cli.common import backend_in_use, write_text
@@ -21,6 +21,7 @@ from iptkit.kernel.backend import CommitError
 from iptkit.kernel.errors import KernelError, NoSuchTable
 from iptkit.kernel.lock import LockBusy, LockError
 from iptkit.syntax.document import TableLine
+from iptkit.text.record import NamedTuple
 from iptkit.text.source import Source, shown
 
 if TYPE_CHECKING:

@@ -9,9 +9,10 @@ Facts: net/netfilter/nf_conntrack_expect.c, Linux 6.18.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from iptkit.extensions.world import CONFIRMED, DYING
+from iptkit.text.record import NamedTuple
 from iptkit.values.tuples import Tuple
 
 if TYPE_CHECKING:

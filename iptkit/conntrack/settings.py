@@ -6,8 +6,9 @@ Documentation/networking/nf_conntrack-sysctl.rst.  All timeouts are seconds.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from iptkit.text.record import NamedTuple
 from iptkit.values.packet import GRE, ICMP, ICMPV6, SCTP, TCP, UDP, UDPLITE
 
 if TYPE_CHECKING:

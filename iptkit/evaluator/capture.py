@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from iptkit.evaluator.machine import device_of, read_packet
+from iptkit.text.record import NamedTuple
 
 if TYPE_CHECKING:
     from iptkit.evaluator.machine import Machine

@@ -23,9 +23,10 @@ tests/evaluator/test_lookup.py holds this one.
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from iptkit.extensions.world import ACCEPT, DROP, DST_NAT, RETURN, SRC_NAT, TEMPLATE, CountedDrop, HotDrop
+from iptkit.text.record import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

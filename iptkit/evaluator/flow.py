@@ -13,10 +13,11 @@ and after `=>` what is expected of it.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from iptkit.evaluator.packetline import BadLine, PacketLine, Word, parse_packet, words_of
 from iptkit.evaluator.wire import suggestion
+from iptkit.text.record import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

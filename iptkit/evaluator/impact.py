@@ -7,7 +7,7 @@ Where what becomes of it is not certain, all that may become of it counts.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from iptkit.conntrack.dump import proc_line, state_name
 from iptkit.evaluator.machine import Machine, read_packet
@@ -15,6 +15,7 @@ from iptkit.evaluator.record import Recorder
 from iptkit.evaluator.topology import LOOPBACK
 from iptkit.evaluator.wire import build
 from iptkit.extensions.world import Owner, Unknown
+from iptkit.text.record import NamedTuple
 from iptkit.values.addresses import show_address4, show_address6
 from iptkit.values.packet import GRE, ICMP, ICMPV6, SCTP, TCP, UDP, UDPLITE
 

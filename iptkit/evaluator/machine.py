@@ -10,7 +10,7 @@ firewall shows it.  Facts are those of Linux 6.18.
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from iptkit.conntrack.defrag import Defragmenter, fragments, largest_fragment, must_fragment
 from iptkit.conntrack.nat import ESTABLISHED, Nat
@@ -30,6 +30,7 @@ from iptkit.evaluator.sysctls import Sysctls
 from iptkit.evaluator.topology import LOOPBACK, Route, two_networks
 from iptkit.evaluator.world import Doubt, Surroundings
 from iptkit.extensions.world import ACCEPT, DROP, QUEUE, STOLEN, Owner
+from iptkit.text.record import NamedTuple
 from iptkit.values.checksum import checksum, mend
 from iptkit.values.packet import (
     CT_RELATED,

@@ -10,7 +10,7 @@ fields with their values, which are those of iptkit.evaluator.wire.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from iptkit.evaluator.wire import (
     FIELDS,
@@ -23,6 +23,7 @@ from iptkit.evaluator.wire import (
     suggestion,
 )
 from iptkit.text.diagnostic import IptkitError
+from iptkit.text.record import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -10,7 +10,9 @@ that way wherever anything is out of the ordinary.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+from iptkit.text.record import NamedTuple
 
 if TYPE_CHECKING:
     from iptkit.evaluator.courses import Course, Idle

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import struct
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from iptkit.conntrack.settings import POLICIES, Settings
 from iptkit.evaluator.commands import run_command
@@ -19,6 +19,7 @@ from iptkit.evaluator.record import Recorder, short_record
 from iptkit.evaluator.topology import two_networks
 from iptkit.evaluator.wire import BadField, Fields, build, describe, suggestion
 from iptkit.extensions.world import Owner, Unknown
+from iptkit.text.record import NamedTuple
 from iptkit.values.checksum import checksum
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ and goes both ways; each outcome names the conditions it rests on.
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from iptkit.evaluator.chains import is_known
 from iptkit.evaluator.flow import Happened
@@ -18,6 +18,7 @@ from iptkit.evaluator.scenario import completed
 from iptkit.evaluator.wire import BadField, build
 from iptkit.extensions.world import Owner, Unknown
 from iptkit.text.diagnostic import IptkitError
+from iptkit.text.record import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

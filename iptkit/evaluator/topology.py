@@ -8,9 +8,10 @@ runs this.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from iptkit.evaluator.wire import BadField, Fields, address_bytes, suggestion
+from iptkit.text.record import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from iptkit.conntrack.tracker import tuple_at
 from iptkit.evaluator.courses import Uncounted
 from iptkit.evaluator.routing import scope6
 from iptkit.evaluator.topology import LOOPBACK
 from iptkit.extensions.world import ACCEPT, Unknown
+from iptkit.text.record import NamedTuple
 from iptkit.values.packet import CT_UNTRACKED, TCP, UDP
 
 if TYPE_CHECKING:

@@ -5,10 +5,11 @@ Facts: net/netfilter/xt_hashlimit.c, revision 3.  Time is in ticks of the kernel
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from iptkit.extensions.hosts import prefix_mask
 from iptkit.extensions.world import HotDrop
+from iptkit.text.record import NamedTuple
 from iptkit.values.numbers import UINT32_MAX
 from iptkit.values.packet import AH, DCCP, ESP, SCTP, TCP, UDP, UDPLITE
 

@@ -7,9 +7,10 @@ their values are read by iptkit.values.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.world import HotDrop
+from iptkit.text.record import NamedTuple
 from iptkit.values.addresses import (
     HostName,
     parse_networks4,

@@ -9,9 +9,10 @@ table of numbers or names besides.  iptkit.kernel.ipset makes such tables.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar
 
 from iptkit.extensions.spec import Extension
+from iptkit.text.record import NamedTuple
 from iptkit.values.faults import BadValue
 from iptkit.values.wording import quote
 

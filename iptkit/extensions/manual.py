@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.registry import MATCHES, TARGETS, find_match, find_target
 from iptkit.extensions.spec import HOOKS, TABLES, Extension, Place
+from iptkit.text.record import NamedTuple
 from iptkit.values.names import protocol_name
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ As xtables_parse_val_mask and xtables_print_val_mask of libxtables
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
+from iptkit.text.record import NamedTuple
 from iptkit.values.faults import BadValue
 from iptkit.values.numbers import UINT32_MAX, parse_uint, parse_uint_prefix
 from iptkit.values.wording import did_you_mean, quote

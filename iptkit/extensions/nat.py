@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import re
 import struct
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.spec import Problem, Target
 from iptkit.extensions.world import NatRange
+from iptkit.text.record import NamedTuple
 from iptkit.values.addresses import (
     HostName,
     parse_address4,

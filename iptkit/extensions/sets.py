@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import ipaddress
 import shlex
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.hosts import prefix_mask
+from iptkit.text.record import NamedTuple
 from iptkit.values.names import protocol_name
 from iptkit.values.numbers import UINT8_MAX, UINT32_MAX, parse_uint
 from iptkit.values.packet import ICMP, ICMPV6, SCTP, TCP, UDP, UDPLITE

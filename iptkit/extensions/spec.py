@@ -20,9 +20,10 @@ XTOPT_MULTI, `excludes` and `needs` are excl and also.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, overload
 
 from iptkit.extensions.world import Unknown
+from iptkit.text.record import NamedTuple
 from iptkit.values.faults import BadValue
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ next rule.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from iptkit.text.record import NamedTuple
 from iptkit.values.tuples import Tuple
 
 if TYPE_CHECKING:

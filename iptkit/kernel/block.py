@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import struct
 from array import array
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from iptkit.extensions.core import VERDICTS
 from iptkit.kernel.entries import FRONTS
 from iptkit.kernel.sockopt import HEADROOM, HOOK_NAMES, TableImage, layout_of
 from iptkit.kernel.sockopt import VERDICTS as NUMBERS
+from iptkit.text.record import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

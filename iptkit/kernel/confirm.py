@@ -24,10 +24,11 @@ import stat
 import sys
 import time
 import zlib
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from iptkit.kernel.errors import KernelError
 from iptkit.kernel.lock import LockError, XtablesLock
+from iptkit.text.record import NamedTuple
 
 if TYPE_CHECKING:
     import subprocess

@@ -6,9 +6,10 @@ program started is `iptables --version`, if nothing else decides.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from iptkit.kernel.errors import KernelError
+from iptkit.text.record import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable

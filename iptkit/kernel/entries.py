@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from _socket import AF_INET, inet_pton
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from iptkit.extensions.core import Conditions, Jump, Verdict
 from iptkit.extensions.ipset import SetUse
@@ -22,6 +22,7 @@ from iptkit.kernel.errors import KernelError
 from iptkit.kernel.sockopt import VERDICT_NAMES, layout_of
 from iptkit.ruleset.bound import Memo
 from iptkit.syntax.words import unquote
+from iptkit.text.record import NamedTuple
 from iptkit.values.context import Context
 from iptkit.values.faults import BadValue
 from iptkit.values.interfaces import interface_mask

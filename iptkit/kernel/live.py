@@ -10,7 +10,7 @@ KeptRule: known by its text, and left alone in the kernel.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from iptkit.extensions.core import Conditions, Jump, Verdict
 from iptkit.extensions.spec import Opaque
@@ -23,6 +23,7 @@ from iptkit.ruleset.interpret import interpret
 from iptkit.ruleset.model import Chain, Rule, Table
 from iptkit.syntax.document import RuleLine, Shape, TableLine
 from iptkit.syntax.parser import parse
+from iptkit.text.record import NamedTuple
 from iptkit.text.source import Source
 from iptkit.text.uncollected import Uncollected
 

@@ -17,10 +17,11 @@ from __future__ import annotations
 
 import os
 import subprocess
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from iptkit.kernel.errors import KernelError
 from iptkit.kernel.nfnetlink import NftSnapshot, rollback, snapshot
+from iptkit.text.record import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

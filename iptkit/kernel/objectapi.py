@@ -18,10 +18,11 @@ import os
 import struct
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from iptkit.kernel.entries import Unencodable
 from iptkit.kernel.nftchild import SAFE_PATH
+from iptkit.text.record import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

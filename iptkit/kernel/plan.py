@@ -7,9 +7,10 @@ also lists the steps, so that rules which stay keep their live counters.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from iptkit.syntax.document import TableLine
+from iptkit.text.record import NamedTuple
 
 if TYPE_CHECKING:
     from iptkit.ruleset.interpret import Outcome

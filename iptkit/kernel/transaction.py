@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from iptkit.kernel.plan import make_plan
 from iptkit.ruleset.interpret import interpret
 from iptkit.syntax.parser import Parser, parse
+from iptkit.text.record import NamedTuple
 from iptkit.text.source import Source
 
 if TYPE_CHECKING:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.core import NETWORKS, Jump
 from iptkit.lint.conditions import is_harmless, is_return, is_verdict
 from iptkit.lint.normal import comment_of
+from iptkit.text.record import NamedTuple
 from iptkit.values.addresses import show_network4, show_network6
 
 if TYPE_CHECKING:

@@ -24,12 +24,13 @@ Codes, names, severities and how safe a fix is come from iptkit.text.codes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar
 
 from iptkit.ruleset.interpret import word_spans
 from iptkit.syntax.document import RuleLine
 from iptkit.text.codes import CODES
 from iptkit.text.diagnostic import BOTH, Diagnostic, Severity, Span
+from iptkit.text.record import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

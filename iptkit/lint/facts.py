@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import re
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.core import BUILTIN_CHAINS, INTERFACE, NETWORKS, Jump, Verdict
 from iptkit.extensions.spec import RuleFacts, Target
@@ -30,6 +30,7 @@ from iptkit.syntax.document import RuleLine
 from iptkit.syntax.parser import words_of
 from iptkit.syntax.words import unquote
 from iptkit.text.diagnostic import BOTH, Severity
+from iptkit.text.record import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,9 +10,10 @@ again check by check; a check whose cures do harm is left alone.
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from iptkit.text.diagnostic import Severity
+from iptkit.text.record import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -10,12 +10,13 @@ no packet enters get none: something else is said of the chain.
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from iptkit.extensions.core import Jump
 from iptkit.lint.conditions import is_logging, is_return, is_unconditional, is_verdict
 from iptkit.lint.flow import FOR_QUESTIONS
 from iptkit.lint.intervals import TooMuch, meet, meets
+from iptkit.text.record import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from iptkit.text.record import NamedTuple
 
 if TYPE_CHECKING:
     from iptkit.lint.check import Check

@@ -14,12 +14,13 @@ the number of its meaning.
 from __future__ import annotations
 
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.core import INTERFACE, NETWORKS, Jump, Verdict
 from iptkit.extensions.spec import Extension
 from iptkit.lint.conditions import is_changing
 from iptkit.lint.savedform import AS_WRITTEN
+from iptkit.text.record import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable

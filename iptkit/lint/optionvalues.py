@@ -11,11 +11,12 @@ from __future__ import annotations
 import re
 import struct
 from _socket import inet_ntoa
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.core import INTERFACE, NETWORKS
 from iptkit.ruleset.bound import RawMemo
 from iptkit.syntax.words import unquote
+from iptkit.text.record import NamedTuple
 from iptkit.values.addresses import MASK4_ALL, show_network4, show_network6
 from iptkit.values.names import protocol_number
 

@@ -15,10 +15,11 @@ itself reported, so that none outlives its cause.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from iptkit.text.codes import BY_NAME, CODES
 from iptkit.text.diagnostic import Diagnostic, Severity, Span
+from iptkit.text.record import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

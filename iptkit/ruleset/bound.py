@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.core import (
     BY_LETTER,
@@ -30,6 +30,7 @@ from iptkit.extensions.registry import MATCHES, TARGETS, find_match, find_target
 from iptkit.extensions.spec import Extension, Given, Opaque, Problem, RuleFacts
 from iptkit.syntax.grammar import OptionWord, option_word
 from iptkit.syntax.words import unquote
+from iptkit.text.record import NamedTuple
 from iptkit.values.context import Context
 from iptkit.values.faults import BadValue
 from iptkit.values.names import protocol_number

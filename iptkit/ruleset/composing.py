@@ -14,7 +14,7 @@ tests/ruleset/test_composing.py proves that both bind alike.
 from __future__ import annotations
 
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.spec import Extension
 from iptkit.ruleset.bound import (
@@ -29,6 +29,7 @@ from iptkit.ruleset.bound import (
     required,
 )
 from iptkit.syntax.document import Part, Shape
+from iptkit.text.record import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

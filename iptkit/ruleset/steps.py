@@ -6,7 +6,9 @@ stay keep their live counters.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
+
+from iptkit.text.record import NamedTuple
 
 if TYPE_CHECKING:
     from iptkit.ruleset.model import Counters, Rule

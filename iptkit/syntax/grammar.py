@@ -18,7 +18,9 @@ import functools
 import json
 import os.path
 import zlib
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from iptkit.text.record import NamedTuple
 
 if TYPE_CHECKING:
     from lark import Lark, Tree

@@ -11,7 +11,7 @@ both the same as the Lark grammar.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from iptkit.syntax.document import (
     HEAD_OPTIONS,
@@ -37,6 +37,7 @@ from iptkit.syntax.words import (
     split_words,
     unquote,
 )
+from iptkit.text.record import NamedTuple
 from iptkit.text.source import Source
 from iptkit.text.uncollected import Uncollected
 

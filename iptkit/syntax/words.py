@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import NamedTuple
 
 from iptkit.syntax.grammar import memo
+from iptkit.text.record import NamedTuple
 
 LINE_LIMIT = 10_239  # bytes one fgets() of iptables-restore returns
 WORD_LIMIT = 1_023  # bytes of one word

@@ -12,8 +12,9 @@ known, where a match would have to answer UNKNOWN.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from iptkit.text.record import NamedTuple
 from iptkit.values.checksum import mend
 
 if TYPE_CHECKING:

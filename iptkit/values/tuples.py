@@ -5,7 +5,7 @@ Facts: include/net/netfilter/nf_conntrack_tuple.h, Linux 6.18.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from iptkit.text.record import NamedTuple
 
 ORIGINAL, REPLY = 0, 1
 

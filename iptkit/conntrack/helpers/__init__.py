@@ -11,9 +11,10 @@ connection.  Helpers are attached by `-j CT --helper`; none is by itself.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.world import ACCEPT
+from iptkit.text.record import NamedTuple
 from iptkit.values.packet import CT_ESTABLISHED_REPLY, TCP, UDP
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ RFC 1123, RFC 2428.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from iptkit.conntrack.expect import ADDED, Expectation, Policy
 from iptkit.conntrack.helpers.reading import (
@@ -26,6 +26,7 @@ from iptkit.conntrack.helpers.reading import (
 from iptkit.conntrack.nat import follow_master
 from iptkit.conntrack.seqadj import after
 from iptkit.extensions.world import ACCEPT
+from iptkit.text.record import NamedTuple
 from iptkit.values.packet import TCP
 from iptkit.values.tuples import Tuple
 

@@ -8,9 +8,10 @@ Facts: net/netfilter/nf_conntrack_sip.c, Linux 6.18; RFC 3261, RFC 4566.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from iptkit.conntrack.helpers.reading import NATTED, dropped, mangle_tcp, mangle_udp, number
+from iptkit.text.record import NamedTuple
 from iptkit.values.packet import TCP, UDP
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.buckets import Buckets, Config
 from iptkit.extensions.hosts import prefix_mask
@@ -11,6 +11,7 @@ from iptkit.extensions.labels import Label, file_name_problem
 from iptkit.extensions.numbers import UInt
 from iptkit.extensions.rates import parse_period, show_period
 from iptkit.extensions.spec import Flag, Given, Match, Option, Problem, RuleFacts
+from iptkit.text.record import NamedTuple
 from iptkit.values.addresses import parse_host4, parse_host6
 from iptkit.values.cnumbers import atoi, leading_int
 from iptkit.values.faults import BadValue

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.choices import OneOf
 from iptkit.extensions.hosts import HostMask, pack_host, prefix_length, prefix_mask, unpack_host
 from iptkit.extensions.numbers import UInt
 from iptkit.extensions.spec import Flag, Given, Match, Option, Place
+from iptkit.text.record import NamedTuple
 from iptkit.values.faults import BadValue
 from iptkit.values.names import parse_protocol
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.ports import TcpPorts, asked_of_one
 from iptkit.extensions.spec import Match, Option
 from iptkit.extensions.world import CountedDrop, HotDrop
+from iptkit.text.record import NamedTuple
 from iptkit.values.faults import BadValue
 from iptkit.values.wording import choices, quote
 

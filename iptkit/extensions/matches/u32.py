@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.layout import Bits, Layout, Pad, Reading
 from iptkit.extensions.spec import Extension, Match, Option, Problem, RuleFacts
+from iptkit.text.record import NamedTuple
 from iptkit.values.faults import BadValue
 from iptkit.values.numbers import BLANKS, UINT32_MAX, parse_uint_prefix
 from iptkit.values.wording import quote

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from operator import itemgetter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from iptkit.extensions.core import NETWORKS
 from iptkit.lint.asked import (
@@ -42,6 +42,7 @@ from iptkit.lint.conditions import (
     names_target,
 )
 from iptkit.lint.intervals import difference, is_within, one, union
+from iptkit.text.record import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator
