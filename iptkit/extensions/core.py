@@ -6,10 +6,10 @@ their values are read by iptkit.values.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.world import HotDrop
+from iptkit.text.pattern import Pattern
 from iptkit.text.record import NamedTuple
 from iptkit.values.addresses import (
     HostName,
@@ -38,7 +38,7 @@ class Networks:
     """The value of -s and -d: one or more networks, in the order iptables makes rules of them."""
 
     # One network, with no bits outside its mask (those masks, that is, which end with an octet).
-    _USUAL = re.compile(rf"{_OCTET}\.(?:{_OCTET}\.(?:{_OCTET}\.(?:{_OCTET}/32|0/24)|0\.0/16)|0\.0\.0/8)")
+    _USUAL = Pattern(rf"{_OCTET}\.(?:{_OCTET}\.(?:{_OCTET}\.(?:{_OCTET}/32|0/24)|0\.0/16)|0\.0\.0/8)")
 
     metavar = "address[/mask][,...]"
     words = 1

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import struct
 from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.spec import Problem, Target
 from iptkit.extensions.world import NatRange
+from iptkit.text.pattern import Pattern
 from iptkit.text.record import NamedTuple
 from iptkit.values.addresses import (
     HostName,
@@ -137,11 +137,11 @@ class PortsValue:
         return show_ports(value)
 
 
-_USUAL = re.compile(r"([0-9.]+)(?::(0|[1-9][0-9]{0,4}))?")
+_USUAL = Pattern(r"([0-9.]+)(?::(0|[1-9][0-9]{0,4}))?")
 
 
 _OCTET = "(?:[1-9]?[0-9]|1[0-9][0-9]|2[0-4][0-9]|25[0-5])"
-_WITH_PORT = re.compile(rf"{_OCTET}\.{_OCTET}\.{_OCTET}\.{_OCTET}:(?:[1-9][0-9]{{0,3}}|[1-5][0-9]{{4}})")
+_WITH_PORT = Pattern(rf"{_OCTET}\.{_OCTET}\.{_OCTET}\.{_OCTET}:(?:[1-9][0-9]{{0,3}}|[1-5][0-9]{{4}})")
 
 
 class RangeValue:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
+from iptkit.text.pattern import Pattern
 from iptkit.values.numbers import UINT32_MAX, parse_mark_mask, parse_uint
 
 if TYPE_CHECKING:
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from iptkit.values.context import Context
 
 
-_USUAL_MARK = re.compile("0x([1-9a-f][0-9a-f]{0,7})/0x([1-9a-f][0-9a-f]{0,7})").fullmatch
+_USUAL_MARK = Pattern("0x([1-9a-f][0-9a-f]{0,7})/0x([1-9a-f][0-9a-f]{0,7})")
 
 
 def _is_usual_mark(text: str) -> bool:
     """Has it a mask that takes some bits, not all, and no bits outside?"""
-    found = _USUAL_MARK(text)
+    found = _USUAL_MARK.fullmatch(text)
     if found is None:
         return False
     mark, mask = int(found[1], 16), int(found[2], 16)
@@ -67,7 +67,7 @@ class MarkAndMask(MarkMask):
     """The same, with the mask always printed: as targets save it."""
 
     def usual(self, context: Context) -> Callable[[str], object]:
-        return _USUAL_MARK
+        return _USUAL_MARK.fullmatch
 
     def show(self, value: tuple[int, int]) -> str:
         mark, mask = value

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from iptkit.extensions.spec import PortsAsked
+from iptkit.text.pattern import Pattern
 from iptkit.values.ports import parse_port_range_tcp, parse_port_range_udp, show_port_range
 
 if TYPE_CHECKING:
@@ -18,11 +18,11 @@ PortRange = tuple[int, int]
 
 
 # A port, or two with a colon between them, as iptables-save prints them.
-_USUAL = re.compile("([1-9][0-9]{0,3}|[1-5][0-9]{4})(?::([1-9][0-9]{0,3}|[1-5][0-9]{4}))?").fullmatch
+_USUAL = Pattern("([1-9][0-9]{0,3}|[1-5][0-9]{4})(?::([1-9][0-9]{0,3}|[1-5][0-9]{4}))?")
 
 
 def _is_usual(text: str) -> bool:
-    found = _USUAL(text)
+    found = _USUAL.fullmatch(text)
     if found is None:
         return False
     low, high = found.groups()

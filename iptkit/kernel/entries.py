@@ -332,15 +332,12 @@ class Encoder:
             return None
         option, refs, inverted, _ = segment.fields[0]
         memo = part.memos[placed.holes[0]]
-        if len(refs) != 1 or not isinstance(memo, Memo) or memo.usual is None or option.type is None:
+        if len(refs) != 1 or not isinstance(memo, Memo) or option.type is None:
             return None
-        cls, usual, parse, encode, family = (
-            segment.cls,
-            memo.usual,
-            option.type.parse,
-            self._encode,
-            self.family,
-        )
+        usual = memo.usual()
+        if usual is None:
+            return None
+        cls, parse, encode, family = segment.cls, option.type.parse, self._encode, self.family
         index, blank, bit = option.index, (None,) * len(cls.options), inverted << option.index
         field = _own_field(cls, option.field)
         kept: bool | None = None

@@ -30,6 +30,7 @@ from iptkit.extensions.registry import MATCHES, TARGETS, find_match, find_target
 from iptkit.extensions.spec import Extension, Given, Opaque, Problem, RuleFacts
 from iptkit.syntax.grammar import OptionWord, option_word
 from iptkit.syntax.words import unquote
+from iptkit.text.pattern import Pattern
 from iptkit.text.record import NamedTuple
 from iptkit.values.context import Context
 from iptkit.values.faults import BadValue
@@ -88,19 +89,22 @@ class Fault(NamedTuple):
 
 
 class Memo(dict[str, Any]):
-    """Raw word -> value, for one value type: each distinct word is read once.
+    """Raw word -> value, for one value type: each distinct word is read once."""
 
-    `usual` is that of the type, see spec.ValueType.
-    """
-
-    __slots__ = ("context", "type", "unseen", "usual")
+    __slots__ = ("context", "type", "unseen")
 
     def __init__(self, type_: Any, context: Context) -> None:
         super().__init__()
         self.type = type_
         self.context = context
         self.unseen: set[str] = set()  # words that are still to be read, see interpret
-        self.usual: Callable[[str], object] | None = type_.usual(context) if hasattr(type_, "usual") else None
+
+    def usual(self) -> Callable[[str], object] | None:
+        """That of the type, see spec.ValueType."""
+        found: Callable[[str], object] | None = (
+            self.type.usual(self.context) if hasattr(self.type, "usual") else None
+        )
+        return found
 
     def __missing__(self, raw: str) -> Any:
         value = self[raw] = self.type.parse(unquote(raw) if '"' in raw else raw, self.context)
@@ -170,11 +174,11 @@ class _GotoName:
 
 
 _BLANK = re.compile(r"[ \t\n\v\f\r]")
-_USUAL_NAME = re.compile("[A-Za-z0-9_-]{1,28}").fullmatch
+_USUAL_NAME = Pattern("[A-Za-z0-9_-]{1,28}")
 
 
 def _is_usual_name(text: str) -> bool:
-    return _USUAL_NAME(text) is not None and text not in TARGETS and text not in VERDICTS
+    return _USUAL_NAME.fullmatch(text) is not None and text not in TARGETS and text not in VERDICTS
 
 
 _OPTION_NAME = re.compile(r"--[\w-]+")

@@ -79,6 +79,7 @@ _NUMBER = re.compile(r"[ \t\n\v\f\r]*([+-]?)([0-9]+)")
 _TOP = 2**64 - 1
 _TOP_DIGITS = 20
 POLICIES = ("ACCEPT", "DROP")
+FEW = 100  # words: to read them takes no longer than to prepare what tells the usual ones
 
 
 class Section:
@@ -670,7 +671,8 @@ class _Interpreter:
                 if not unseen or memo.__class__ is not Memo:
                     continue
                 lists = memo.type is NETWORKS
-                for raw in unseen if memo.usual is None else filterfalse(memo.usual, unseen):
+                usual = memo.usual() if len(unseen) > FEW else None
+                for raw in unseen if usual is None else filterfalse(usual, unseen):
                     value = memo[raw]
                     if lists and len(value) != 1:
                         raise _NotPlain
@@ -678,7 +680,7 @@ class _Interpreter:
                 if len(of) == 1:
                     only = of[0]
                     words_left: Iterable[Any] = segment.unseen
-                    if segment.cls.usual_alike and isinstance(only, Memo) and only.usual is not None:
+                    if segment.cls.usual_alike and isinstance(only, Memo):
                         # What is not usual was read before, above.
                         read = only.__contains__
                         one = islice(filterfalse(read, segment.unseen), 1)

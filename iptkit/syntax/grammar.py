@@ -2,7 +2,7 @@
 
 `grammar/save.lark` and `grammar/words.lark` say what lines and words are.
 Importing Lark costs more than reading a small file does, so what the fast
-readers need is kept beside the grammars as plain data, `memo.json`: the
+readers need is kept beside the grammars as plain data, `memo.tsv`: the
 terminals' regular expressions, the kind of line each first character begins,
 and how each known option word reads.  The memo carries the grammars' hash and
 is not used when the hash differs; then, and for an option word that it does
@@ -15,7 +15,6 @@ iptkit runs as root.
 from __future__ import annotations
 
 import functools
-import json
 import os.path
 import zlib
 from typing import TYPE_CHECKING
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from lark import Lark, Tree
 
 GRAMMARS = ("save.lark", "words.lark")
-MEMO = "memo.json"
+MEMO = "memo.tsv"
 BEGINS = "".join(chr(c) for c in range(256) if chr(c) != "\n")
 
 
@@ -86,13 +85,60 @@ def lark(name: str) -> Lark:
 def memo() -> Memo:
     """The packaged memo, or one made from the grammars when it does not belong to them."""
     try:
-        raw = json.loads(read(MEMO))
-        stored = Memo(
-            raw["hash"], raw["kinds"], raw["words"], {k: tuple(v) for k, v in raw["options"].items()}
-        )
-    except (OSError, ValueError, KeyError, TypeError):
+        stored = unpacked(read(MEMO))
+    except (OSError, ValueError, OverflowError):
         return derive(())
     return stored if stored.hash == grammar_hash() else derive(())
+
+
+def packed(memo: Memo) -> str:
+    """A memo as text: rows of fields with tabs between them, each field escaped as in a Python string.
+
+    Words that read as themselves and nothing more, as nearly all do, share a row.
+    """
+    rows: list[tuple[str, ...]] = [("hash", memo.hash)]
+    for kind in sorted(set(memo.kinds.values())):
+        begins = [f"{ord(char):02x}" for char in sorted(memo.kinds) if memo.kinds[char] == kind]
+        rows += [("kind", kind, *begins)]
+    rows += [("word", *item) for item in sorted(memo.words.items())]
+    alone: dict[str, list[str]] = {}
+    for word, (kind, name, attached) in sorted(memo.options.items()):
+        if (name, attached) == (word, None):
+            alone.setdefault(kind, []).append(word)
+        else:
+            rows.append(("option", word, kind, name, *([] if attached is None else [attached])))
+    rows += [("options", kind, *words) for kind, words in sorted(alone.items())]
+    return "".join(["\t".join([_escaped(field) for field in row]) + "\n" for row in rows])
+
+
+def unpacked(text: str) -> Memo:
+    """The memo that `packed` made a text of.  Raises ValueError for any other text."""
+    hash_ = ""
+    kinds: dict[str, str] = {}
+    words: dict[str, str] = {}
+    options: dict[str, tuple[str, str, str | None]] = {}
+    for line in text.splitlines():
+        row, *fields = line.split("\t")
+        if "\\" in line:
+            fields = [field.encode("ascii").decode("unicode_escape") for field in fields]
+        if row == "options":
+            kind, *alone = fields
+            options.update([(word, (kind, word, None)) for word in alone])
+        elif row == "option":
+            word, kind, name, *attached = fields
+            options[word] = kind, name, attached[0] if attached else None
+        elif row == "kind":
+            kind, *begins = fields
+            kinds.update([(chr(int(char, 16)), kind) for char in begins])
+        elif row == "word":
+            name, words[name] = fields
+        else:
+            (hash_,) = fields
+    return Memo(hash_, kinds, words, options)
+
+
+def _escaped(text: str) -> str:
+    return text.encode("unicode_escape").decode("ascii")
 
 
 def derive(option_words: tuple[str, ...]) -> Memo:

@@ -54,11 +54,20 @@ _VALUE = re.compile(
 _COUNTERS = re.compile(r"\[([0-9]+):([0-9]+)\] ")
 _BLANKS = re.compile(r"[ \t]+")
 # Options whose argument may decide how the rest of the line reads (-m -p -j -g,
-# and -c, which takes one word or two), abbreviated too, and bundles of short
-# options that end in one.
-_DECIDES = re.compile(
-    r"(?:-[^-]*[mpjgc]|--(?:m(?:a(?:t(?:ch?)?)?)?|p(?:r(?:o(?:t(?:o(?:c(?:ol?)?)?)?)?)?)?|ju?m?p?|go?t?o?|set?(?:-c[a-z]*)?))\Z"
+# and -c, which takes one word or two), spelled out, and abbreviated as far as
+# they may be.
+_DECIDING = frozenset(
+    f"--{name[:end]}"
+    for name, least in (("match", 1), ("protocol", 1), ("jump", 1), ("goto", 1), ("set-counters", 2))
+    for end in range(least, len(name) + 1)
 )
+
+
+def _decides(word: str) -> bool:
+    """Is it one of these, or a bundle of short options that ends in one?"""
+    if word[1:2] == "-":
+        return word in _DECIDING
+    return word[:1] == "-" and word[-1] in "mpjgc" and "-" not in word[1:]
 
 
 class Parser:
@@ -225,7 +234,7 @@ class Parser:
         values: list[str] = []
         before = ""
         for word in words:
-            if word.text[:1] in ("-", "!") or _DECIDES.match(before):
+            if word.text[:1] in ("-", "!") or _decides(before):
                 shaped.append(word.text)
             else:
                 shaped.append(None)
@@ -256,7 +265,7 @@ def _literal(text: str) -> _Literal:
     words = tuple([w for w in _BLANKS.split(text) if w])
     last = words[-1] if words else ""
     # After -j and -g a value may follow: it is the name of a chain, or of a target without options.
-    decides = last not in ("-j", "-g") and _DECIDES.match(last) is not None
+    decides = last not in ("-j", "-g") and _decides(last)
     of_head = " " + " ".join(filter(None, text.split(" "))) in _HEAD_LITERALS
     return _Literal(text, (*words, None), '"' in text, decides, of_head)
 

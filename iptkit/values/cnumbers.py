@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from iptkit.text.pattern import Pattern
 from iptkit.values.numbers import BLANKS, DIGITS, UINT64_MAX
 
 INT64_MAX = 0x7FFFFFFFFFFFFFFF
@@ -15,9 +16,9 @@ INT64_MAX = 0x7FFFFFFFFFFFFFFF
 _HEX_DIGITS = "0123456789abcdefABCDEF"
 
 _ANY_CASE = re.ASCII | re.IGNORECASE
-_DECIMAL_FLOAT = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
-_HEX_FLOAT = re.compile(r"[+-]?0x(?:[0-9a-f]+\.?[0-9a-f]*|\.[0-9a-f]+)(?:p[+-]?\d+)?", _ANY_CASE)
-_WORD_FLOAT = re.compile(r"([+-]?)(inf(?:inity)?|nan(?:\([0-9A-Za-z_]*\))?)", _ANY_CASE)
+_DECIMAL_FLOAT = Pattern(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_HEX_FLOAT = Pattern(r"[+-]?0x(?:[0-9a-f]+\.?[0-9a-f]*|\.[0-9a-f]+)(?:p[+-]?\d+)?", _ANY_CASE)
+_WORD_FLOAT = Pattern(r"([+-]?)(inf(?:inity)?|nan(?:\([0-9A-Za-z_]*\))?)", _ANY_CASE)
 
 
 def leading_int(text: str) -> tuple[int, str]:

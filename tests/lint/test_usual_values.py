@@ -95,7 +95,8 @@ def test_usual(name: str, flag: str, type_: Any, cls: Any, family: Family) -> No
     @given(WORDS)
     def look(word: str) -> None:
         memo = Memo(type_, context)
-        if memo.usual is None or not memo.usual(word):
+        usual = memo.usual()
+        if usual is None or not usual(word):
             return
         value = memo[word]
         assert not [*odd_words(memo, family)]
@@ -110,5 +111,5 @@ def test_usual(name: str, flag: str, type_: Any, cls: Any, family: Family) -> No
             assert not re.search(_UNSAVED[name], word)
 
     look()
-    usual = Memo(type_, context).usual
+    usual = Memo(type_, context).usual()
     assert family == 6 or (usual is not None and [word for word in USUAL if usual(word)])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.hosts import pack_host, unpack_host
 from iptkit.extensions.layout import Bits, Layout
 from iptkit.extensions.spec import Match, Option
+from iptkit.text.pattern import Pattern
 from iptkit.values.addresses import parse_address4_lax, parse_address6, show_address4, show_address6
 
 if TYPE_CHECKING:
@@ -24,11 +24,11 @@ AddressRange = tuple[int, int]
 
 # Two addresses that differ in their last octet.
 _OCTET = "(?:[1-9]?[0-9]|1[0-9][0-9]|2[0-4][0-9]|25[0-5])"
-_USUAL = re.compile(rf"({_OCTET}\.{_OCTET}\.{_OCTET}\.)({_OCTET})-\1({_OCTET})").fullmatch
+_USUAL = Pattern(rf"({_OCTET}\.{_OCTET}\.{_OCTET}\.)({_OCTET})-\1({_OCTET})")
 
 
 def _is_usual(text: str) -> bool:
-    found = _USUAL(text)
+    found = _USUAL.fullmatch(text)
     return found is not None and int(found[2]) <= int(found[3])
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import struct
 from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.spec import Match, Option, PortsAsked, Problem
 from iptkit.extensions.world import HotDrop
+from iptkit.text.pattern import Pattern
 from iptkit.values.faults import BadValue
 from iptkit.values.names import service_port
 from iptkit.values.numbers import UINT16_MAX, parse_uint
@@ -34,10 +34,10 @@ Item = tuple[Port, Port]  # lowest and highest
 _STRUCT = struct.Struct(f"=BB{SLOTS}H{SLOTS}BB")
 
 
-_PLAIN = re.compile(r"(?:0|[1-9][0-9]{0,4})(?:,(?:0|[1-9][0-9]{0,4}))*")  # numbers, none of them octal
+_PLAIN = Pattern(r"(?:0|[1-9][0-9]{0,4})(?:,(?:0|[1-9][0-9]{0,4}))*")  # numbers, none of them octal
 
 
-_USUAL = re.compile("(?:[1-9][0-9]{0,3}|[1-5][0-9]{4})(?:,(?:[1-9][0-9]{0,3}|[1-5][0-9]{4})){0,14}")
+_USUAL = Pattern("(?:[1-9][0-9]{0,3}|[1-5][0-9]{4})(?:,(?:[1-9][0-9]{0,3}|[1-5][0-9]{4})){0,14}")
 
 
 class Named(tuple[Item, ...]):
