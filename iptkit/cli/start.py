@@ -13,6 +13,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from iptkit.text import aside
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
@@ -29,6 +31,7 @@ def program() -> NoReturn:
     if sys.argv[1:2] != ["eval"]:  # which may go on for days
         # For good: what a command makes of 100,000 rules lives until it ends, and has no cycles.
         gc.disable()
+    aside.allow()
     try:
         files, exit_zero = plain_lint(sys.argv)
         if files:

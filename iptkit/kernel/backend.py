@@ -42,6 +42,8 @@ class Backend(Protocol):
     """One place where tables live, for one family."""
 
     name: str
+    takes_parts: bool
+    """Does it take rules that were encoded already (Plan.parts)?"""
 
     def lock(self) -> AbstractContextManager[object]:
         """Keeps other writers out while it is held.  Raises LockBusy."""

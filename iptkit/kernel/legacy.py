@@ -68,6 +68,7 @@ class LegacyBackend:
     """
 
     name = "legacy"
+    takes_parts = True
 
     def __init__(self, family: Family, *, wait: float | None = 0, interval: int | None = None) -> None:
         self.family: Family = family
@@ -101,7 +102,8 @@ class LegacyBackend:
             self._commit_all(plan, per_table, keep)
 
     def _commit_all(self, plan: Plan, per_table: bool, keep: bool) -> None:
-        encoder = Encoder(self.family, Machine(plan).encode, keep=keep)
+        encode = Machine(plan).encode if plan.parts is None else encode_use
+        encoder = Encoder(self.family, encode, keep=keep)
         for name in plan.used:
             sockopt.table_info(self.family, name, create=True)
         before = _Before(plan)
@@ -111,7 +113,9 @@ class LegacyBackend:
                 done.append(table.name)
                 old = plan.before.tables.get(table.name) or Table.fresh(table.name)
                 if table.steps is None:
-                    self._replace(table.table, old, before.images.get(table.name), encoder, keep)
+                    image = before.images.get(table.name)
+                    # Nobody holds the block but _replace, which makes room for what it reads back.
+                    self._replace(table.table, old, image, self._block(plan, table.table, encoder, keep))
                 else:
                     self._edit(table.table, old, table.steps, encoder)
             except BaseException as error:
@@ -121,12 +125,13 @@ class LegacyBackend:
                     raise _failure(error, table.name, failed) from error
                 raise
 
-    def _replace(
-        self, table: Table, old: Table, image: TableImage | None, encoder: Encoder, keep: bool
-    ) -> None:
+    def _block(self, plan: Plan, table: Table, encoder: Encoder, keep: bool) -> Block:
+        valid_hooks = sockopt.table_info(self.family, table.name, create=True).valid_hooks
+        parts = None if plan.parts is None else plan.parts.pop(table.name)
+        return build(table, valid_hooks, encoder, keep=keep, parts=parts)
+
+    def _replace(self, table: Table, old: Table, image: TableImage | None, block: Block) -> None:
         name = table.name
-        valid_hooks = sockopt.table_info(self.family, name, create=True).valid_hooks
-        block = build(table, valid_hooks, encoder, keep=keep)
         digest = digest_of(block.image)
         replaced = sockopt.replace_table(block.image)
         if image is not None:

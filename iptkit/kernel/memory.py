@@ -32,6 +32,7 @@ class MemoryBackend:
     """
 
     name = "memory"
+    takes_parts = False
 
     def __init__(self, path: str | None = None) -> None:
         self.path = path

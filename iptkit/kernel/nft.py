@@ -60,6 +60,7 @@ class NftBackend:
     """
 
     name = "nft"
+    takes_parts = False
 
     def __init__(self, family: Family, *, wait: float | None = 0, interval: int | None = None) -> None:
         self.family: Family = family

@@ -13,6 +13,9 @@ from iptkit.syntax.document import TableLine
 from iptkit.text.record import NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from iptkit.kernel.block import Part
     from iptkit.ruleset.interpret import Outcome
     from iptkit.ruleset.model import Ruleset, Table
     from iptkit.ruleset.steps import Step
@@ -34,6 +37,9 @@ class Plan(NamedTuple):
     `used` are tables that a file merely names: the kernel makes them when they
     are asked for.  `after` is the state that will be, `before` the state the
     file was interpreted on.  `script` is for a backend that feeds a program.
+    Where there are `parts`, the rules of each table were encoded already, and
+    its chains are empty; see iptkit.kernel.halves.  They are taken out as they
+    are committed.
     """
 
     family: Family
@@ -42,6 +48,7 @@ class Plan(NamedTuple):
     before: Ruleset
     after: Ruleset
     script: Script
+    parts: dict[str, Sequence[Part]] | None = None
 
 
 class Script(NamedTuple):

@@ -6,6 +6,7 @@ import contextlib
 import signal
 from typing import TYPE_CHECKING
 
+from iptkit.kernel import halves
 from iptkit.kernel.plan import make_plan
 from iptkit.ruleset.interpret import interpret
 from iptkit.syntax.parser import Parser, parse
@@ -16,9 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from iptkit.kernel.backend import Backend
+    from iptkit.kernel.halves import Half
     from iptkit.kernel.plan import Plan
     from iptkit.ruleset.binding import Binder
     from iptkit.ruleset.interpret import Outcome
+    from iptkit.syntax.document import Document
 
 
 class Transaction(NamedTuple):
@@ -60,19 +63,47 @@ def restore(
     """
     if backend.name == "nft" and source.text[-1:] not in ("", "\n"):
         source = Source(source.name, source.text + "\n")  # iptables-nft-restore does not mind
-    # The process's own parser remembers the shapes it met, for the next text.
-    document = parse(source) if keep else Parser().parse(source)
+    asked = _Asked(noflush, counters, table, test, look, per_table, keep, confirm)
+    if backend.takes_parts and not (noflush or test or look or per_table or keep):
+        half = halves.begin(source, binder, counters=counters, table=table)
+        if half is not None:
+            with half, contextlib.suppress(halves.Together):
+                return _restore(source, binder, backend, asked, half)
+    return _restore(source, binder, backend, asked, None)
+
+
+class _Asked(NamedTuple):
+    """The options of a restore."""
+
+    noflush: bool
+    counters: bool
+    table: str | None
+    test: bool
+    look: bool
+    per_table: bool
+    keep: bool
+    confirm: float | None
+
+
+def _restore(
+    source: Source, binder: Binder, backend: Backend, asked: _Asked, half: Half | None
+) -> Transaction:
+    noflush, counters, table, test, look, per_table, keep, confirm = asked
+    document = half.document() if half is not None else _parsed(source, keep)
     with backend.lock():
         before = backend.state(binder, rules=noflush or look)
-        outcome = interpret(
-            document,
-            binder,
-            base=before,
-            noflush=noflush,
-            counters=counters,
-            table=table,
-            backend="nft" if backend.name == "nft" else "legacy",
-        )
+        if half is not None:
+            outcome = half.interpret(document, before)
+        else:
+            outcome = interpret(
+                document,
+                binder,
+                base=before,
+                noflush=noflush,
+                counters=counters,
+                table=table,
+                backend="nft" if backend.name == "nft" else "legacy",
+            )
         refused = bool(outcome.status or outcome.ended)
         if refused and not per_table:
             return Transaction(outcome, None, False, backend.name)
@@ -83,12 +114,19 @@ def restore(
             return Transaction(outcome, plan, False, backend.name)
         if not keep:
             del document
+        if half is not None:
+            plan = plan._replace(parts=half.parts(outcome))
         if confirm is None:
             with _unbroken():
                 backend.commit(plan, counters=counters, per_table=per_table, keep=keep)
         else:
             _commit_watched(backend, plan, confirm, counters=counters, keep=keep)
         return Transaction(outcome, plan if keep else None, True, backend.name)
+
+
+def _parsed(source: Source, keep: bool) -> Document:
+    # The process's own parser remembers the shapes it met, for the next text.
+    return parse(source) if keep else Parser().parse(source)
 
 
 def _commit_watched(backend: Backend, plan: Plan, seconds: float, *, counters: bool, keep: bool) -> None:

@@ -148,6 +148,29 @@ def interpret(
             return _Interpreter(document, binder, base, noflush, counters, table, backend).run()
 
 
+def interpret_part(
+    document: Document,
+    binder: Binder,
+    *,
+    base: Ruleset | None = None,
+    counters: bool = False,
+    table: str | None = None,
+) -> Outcome | None:
+    """As interpret, for a part of a file (see Parser.parse_part): what it does with these of its rules alone.
+
+    None where that hangs on the other rules, or there is anything to be said: where any line is not a good
+    -A, or a chain line has a fault.
+    """
+    with Uncollected():
+        try:
+            outcome = _Interpreter(
+                document, binder, base, False, counters, table, trusting=True, plain=True
+            ).run()
+        except _NotPlain:
+            return None
+    return None if outcome.diagnostics else outcome
+
+
 class _Refused(Exception):  # control flow: the line is refused for this fault
     def __init__(self, fault: Fault) -> None:
         self.fault = fault
@@ -182,8 +205,10 @@ class _Interpreter:
         backend: str = "legacy",
         *,
         trusting: bool = False,
+        plain: bool = False,
     ) -> None:
         self.trusting = trusting
+        self.plain = plain  # are good appends all there is to be?
         self.plans: dict[Shape | None, _Plan | None] = {}
         self.passed_by = False  # are there values not looked at yet?
         self.notes: dict[Bound, _Notes] = {}  # by parts of shapes
@@ -736,6 +761,8 @@ class _Interpreter:
 
     def _rule_line(self, line: RuleLine) -> None:
         """Any line of words, in full."""
+        if self.plain and not self.skipping:
+            raise _NotPlain
         self._look()  # what it does may depend on what the rules before it say
         if self.section is None:
             if not self.skipping:

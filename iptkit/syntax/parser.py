@@ -42,6 +42,8 @@ from iptkit.text.source import Source
 from iptkit.text.uncollected import Uncollected
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from iptkit.syntax.document import Line
 
 # A value is a word that begins neither an option nor a negation, does not name
@@ -53,6 +55,8 @@ _VALUE = re.compile(
 )
 _COUNTERS = re.compile(r"\[([0-9]+):([0-9]+)\] ")
 _BLANKS = re.compile(r"[ \t]+")
+# The head of a key (see Shape): -A and what follows it of HEAD_OPTIONS; a line feed stands for each value.
+_HEAD = re.compile(rf" *-A *\n(?: +(?:! +)?(?:{'|'.join(HEAD_OPTIONS)}) *\n)*").match
 # Options whose argument may decide how the rest of the line reads (-m -p -j -g,
 # and -c, which takes one word or two), spelled out, and abbreviated as far as
 # they may be.
@@ -88,25 +92,52 @@ class Parser:
         with Uncollected():
             return self._parse(source)
 
+    def parse_part(self, source: Source, first: int, last: int) -> Document | None:
+        """Some of the lines of a file that are rules, and all its table, chain and COMMIT lines.
+
+        Of those before index `first` and from `last` on the rules are left out.
+        None for a file with lines too long to be read in one piece.
+        """
+        with Uncollected():
+            raws, joined, longest = _split(source.text)
+            if longest >= LINE_LIMIT:
+                return None
+            odd = longest > WORD_LIMIT or "\0" in source.text
+            unended = len(raws) if joined else 0
+            lines = [
+                *self._frame(raws[:first], 0, unended),
+                *self._lines(raws[first:last], first, unended, odd),
+                *self._frame(raws[last:], last, unended),
+            ]
+            return Document(source, lines, frozenset())
+
+    def _frame(self, raws: list[str], before: int, unended: int) -> Iterator[Line]:
+        """The table, chain and COMMIT lines among some."""
+        for number, raw in enumerate(raws, before + 1):
+            if raw[:1] in ("*", ":") or (raw == "COMMIT" and number != unended):
+                yield self._line(number, raw, number != unended)
+
     def _parse(self, source: Source) -> Document:
-        text = source.text
-        raws = text.split("\n")
-        joined: list[int] = []
-        if raws[-1] == "":
-            raws.pop()
-        else:
-            joined.append(len(raws) - 1)
-        longest = max(map(len, raws), default=0)
+        raws, joined, longest = _split(source.text)
         if longest >= LINE_LIMIT:
             return self._parse_cut(source, raws)
-        odd = longest > WORD_LIMIT or "\0" in text
+        odd = longest > WORD_LIMIT or "\0" in source.text
+        return Document(source, self._lines(raws, 0, len(raws) if joined else 0, odd), frozenset(joined))
+
+    def _lines(self, raws: list[str], before: int, unended: int, odd: bool) -> list[Line]:
+        """Some of the lines of a file, with so many before them.
+
+        `unended` is the number of the line without a line feed, 0 where each
+        has one; `odd` says whether one of them has a NUL, or may have too long
+        a word.
+        """
         lines: list[Line] = []
         add = lines.append
         split = _VALUE.split
         known = self._by_key
         counted = _COUNTERS.match
         kinds = self._kinds
-        number = 0
+        number = before
         for raw in raws:
             number += 1
             counters = None
@@ -119,17 +150,17 @@ class Parser:
                 if kind != "rule":
                     add(_OTHER[kind](number, raw))
                     continue
-                if raw == "COMMIT" and not (joined and number == len(raws)):
+                if raw == "COMMIT" and number != unended:
                     add(CommitLine(number, raw))
                     continue
                 found = counted(raw)
                 if found is None:
-                    add(self._slow(number, raw, not joined or number < len(raws)))
+                    add(self._slow(number, raw, number != unended))
                     continue
                 body = raw[found.end() :]
                 counters = CountersText(found[1], found[2], 0, found.end() - 1)
             if odd and (len(raw) > WORD_LIMIT or "\0" in raw):
-                add(self._slow(number, raw, not joined or number < len(raws)))
+                add(self._slow(number, raw, number != unended))
                 continue
             parts = split(body)
             key = "\n".join(parts[::2])
@@ -138,10 +169,10 @@ class Parser:
             except KeyError:
                 shape = self._new_key(key)
             if shape is None:
-                add(self._slow(number, raw, not joined or number < len(raws)))
+                add(self._slow(number, raw, number != unended))
             else:
                 add(RuleLine(number, raw, counters, shape, parts[1::2]))
-        return Document(source, lines, frozenset(joined))
+        return lines
 
     def _parse_cut(self, source: Source, raws: list[str]) -> Document:
         """As _parse, for a file with lines longer than the real tool's buffer: it sees them in pieces."""
@@ -170,29 +201,27 @@ class Parser:
 
     def _new_key(self, key: str) -> Shape | None:
         """The shape of a plain line's key, or None when such lines are not plain."""
-        literals = self._literals
-        found = [literals.get(text) or literals.setdefault(text, _literal(text)) for text in key.split("\n")]
-        count = at = 0
-        if found[0].words[0] == "-A" and len(found[0].words) == 2:
-            # The last literal has no value behind it, and the first is the -A.
-            for literal in found[:-1]:
-                if count and not literal.of_head:
-                    break
-                count += 1
-                at += len(literal.text) + 1
-        first, rest = key[:at], key[at:]
+        found = _HEAD(key)
+        first, rest = (found[0], key[found.end() :]) if found is not None else ("", key)
         head = self._heads.get(first)
         if head is None:
-            head = self._heads[first] = self._part(tuple([w for each in found[:count] for w in each.words]))
+            literals = [self._literal(text) for text in first.split("\n")[:-1]]
+            head = self._heads[first] = self._part(tuple([w for each in literals for w in each.words]))
         try:
             tail = self._tails[rest]
         except KeyError:
-            tail = self._tails[rest] = self._new_tail(found[count:])
+            tail = self._tails[rest] = self._new_tail([self._literal(text) for text in rest.split("\n")])
         shape = None
         if tail is not None and len(head.words) + len(tail.words) <= ARGUMENT_LIMIT - 4:
             shape = self._shape(head, tail)
         self._by_key[key] = shape
         return shape
+
+    def _literal(self, text: str) -> _Literal:
+        found = self._literals.get(text)
+        if found is None:
+            found = self._literals[text] = _literal(text)
+        return found
 
     def _new_tail(self, literals: list[_Literal]) -> Part | None:
         words: list[str | None] = []
@@ -247,18 +276,12 @@ class Parser:
         return RuleLine(number, raw, counters, self._shape(head, tail), values)
 
 
-# What stands before the values of a head.
-_HEAD_LITERALS = frozenset([f"{bang} {option}" for option in HEAD_OPTIONS for bang in ("", " !")])
-
-
 class _Literal(NamedTuple):
     """What stands between two values of a plain line."""
 
-    text: str
     words: tuple[str | None, ...]  # with None for the value that follows
     odd: bool  # has a quote in it, so the line is not plain
     decides: bool  # a value that follows would decide how the line reads
-    of_head: bool  # may stand in a head
 
 
 def _literal(text: str) -> _Literal:
@@ -266,8 +289,18 @@ def _literal(text: str) -> _Literal:
     last = words[-1] if words else ""
     # After -j and -g a value may follow: it is the name of a chain, or of a target without options.
     decides = last not in ("-j", "-g") and _decides(last)
-    of_head = " " + " ".join(filter(None, text.split(" "))) in _HEAD_LITERALS
-    return _Literal(text, (*words, None), '"' in text, decides, of_head)
+    return _Literal((*words, None), '"' in text, decides)
+
+
+def _split(text: str) -> tuple[list[str], list[int], int]:
+    """The lines of a text, the index of the last one where that does not end, and the greatest length."""
+    raws = text.split("\n")
+    joined: list[int] = []
+    if raws[-1] == "":
+        raws.pop()
+    else:
+        joined.append(len(raws) - 1)
+    return raws, joined, max(map(len, raws), default=0)
 
 
 def _quote(text: str) -> str:

@@ -1,0 +1,88 @@
+"""Work done aside, in a child process, while this one goes on: for large files, on a second processor.
+
+Only the program itself does so, which has no threads: `allow` is called where
+it begins.  A child that a process with threads forks may wait forever for what
+a thread held (pthread_atfork(3)), so whoever imports iptkit is left with one
+process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self
+
+_PIECE = 1 << 20  # bytes read at once
+_allowed = False
+
+
+def allow() -> None:
+    """From now on this process may fork: it has one thread, and gets no more."""
+    global _allowed  # noqa: PLW0603  # of the process, as are its threads
+    _allowed = hasattr(os, "fork") and processors() > 1
+
+
+def processors() -> int:
+    """How many processors this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class Aside:
+    """A child that does a piece of work.  Leaving it as a context manager ends it, whatever became of it."""
+
+    def __init__(self, pid: int, results: int) -> None:
+        self._pid = pid
+        self._results = results
+        self._ended = False
+
+    def result(self) -> bytes | None:
+        """Wait for what came of it; None where the child failed: do it here then, and see why."""
+        pieces = []
+        while piece := os.read(self._results, _PIECE):
+            pieces.append(piece)
+        _, status = os.waitpid(self._pid, 0)
+        self._ended = True
+        return None if status else b"".join(pieces)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._results)
+        if not self._ended:
+            with contextlib.suppress(OSError):
+                os.kill(self._pid, signal.SIGKILL)
+                os.waitpid(self._pid, 0)
+
+
+def start(work: Callable[[], bytes]) -> Aside | None:
+    """Have a child do it, with all that is known here now; None where there is none to have."""
+    if not _allowed:
+        return None
+    results, out = os.pipe()
+    try:
+        pid = os.fork()
+    except OSError:  # too many processes, or too little memory
+        os.close(results)
+        os.close(out)
+        return None
+    if pid:
+        os.close(out)
+        return Aside(pid, results)
+    status = 1
+    try:
+        os.close(results)
+        left = memoryview(work())
+        while left:
+            left = left[os.write(out, left) :]
+        status = 0
+    finally:
+        # Whatever happened: what is to be done at the end of the program is not for the child to do.
+        os._exit(status)
