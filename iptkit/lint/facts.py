@@ -579,10 +579,12 @@ class Facts:
 
     @functools.cached_property
     def spaced(self) -> set[int]:
-        """Numbers of lines with blanks in a row somewhere, tabs, or blanks at an end."""
-        found = {line.number for line in self.lines_with("  ", "\t", " \n")}
-        found.update(self.meant.odd_starts)
-        return found
+        """Numbers of rule lines that may have blanks in a row somewhere, tabs, or blanks at an end."""
+        return {
+            line.number
+            for line in self.document.odd
+            if "  " in line.raw or "\t" in line.raw or line.raw[:1] == " " or line.raw[-1:] == " "
+        }
 
     @functools.cached_property
     def odd_commands(self) -> list[tuple[RuleLine, Bound]]:

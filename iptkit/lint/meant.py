@@ -17,14 +17,10 @@ from iptkit.text.diagnostic import Span
 from iptkit.text.source import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from iptkit.syntax.document import Document
     from iptkit.text.diagnostic import Diagnostic
 
 BOM = "\xef\xbb\xbf"  # U+FEFF in UTF-8
-# A line that begins with none of the characters that lines of a save file begin with.
-_ODD_START = r"\n(?=[^-:#*\[\n])"
 _COMMIT = r"(?i)[ \t]*commit(?![^ \t;,.\r])"
 
 # What is put right about a line:
@@ -46,7 +42,7 @@ class Meant:
         self.repairs: dict[int, set[str]] = {}
         self._shifts: dict[int, int] = {}
         # Numbers of the lines that begin unlike any line of a save file, those that are COMMIT aside.
-        self.odd_starts = list(_odd_starts(text))
+        self.odd_starts = _odd_starts(written)
         if not self.odd_starts and "\r" not in text:
             self.document = written
             return
@@ -111,15 +107,9 @@ class Meant:
         return Span(span.line, span.start + by, span.end + by) if by else span
 
 
-def _odd_starts(text: str) -> Iterator[int]:
+def _odd_starts(document: Document) -> list[int]:
     """Numbers of the lines that begin unlike the lines of a save file, those that are COMMIT aside."""
-    if text[:1] not in ("-", ":", "#", "*", "[", "\n", "") and not text.startswith("COMMIT\n"):
-        yield 1
-    number = 1
-    before = 0
-    for hit in re.finditer(_ODD_START, text):
-        at = hit.end()
-        if not text.startswith("COMMIT\n", at):
-            number += text.count("\n", before, at)
-            before = at
-            yield number
+    lines = document.lines
+    # An overlong line is read in pieces; those after the first begin anyhow.
+    pieces = {id(lines[at + 1]) for at in document.joined if at + 1 < len(lines)}
+    return [line.number for line in document.odd if line.raw[0] not in "-[" and id(line) not in pieces]

@@ -104,7 +104,7 @@ class SavedForms:
     def _spaced(self) -> None:
         """Words with more than a blank between them."""
         facts = self._facts
-        numbers = {number for number in facts.spaced if facts.line(number).__class__ is RuleLine}
+        numbers = facts.spaced
         for part in self._section.parts.values() if numbers else ():
             self._suspect([rule for rule in part.rules if rule.line.number in numbers])
 

@@ -164,7 +164,7 @@ class Ast:
 
     def _by_itself(self, line: RuleLine) -> list[Diagnostic]:
         """What is wrong with a line that cannot be read, wherever it stands."""
-        alone = Document(self.document.source, [TableLine(0, "*filter"), line], frozenset())
+        alone = Document(self.document.source, [TableLine(0, "*filter"), line])
         return [d for d in interpret(alone, self._binder).diagnostics if d.span.line == line.number]
 
     def _rule(self, line: RuleLine, bound: Bound, out: dict[str, Any]) -> dict[str, Any]:

@@ -162,14 +162,24 @@ class Document:
 
     `joined` holds the indices of lines that do not end with a newline: the
     last one of a file that lacks it, and the pieces of an overlong line.
+    `odd` are the rule lines that are not plain.  Plain is one that begins with
+    `-` or with counters, and whose words have one blank between them, are
+    quoted as a whole or not at all, and hold no tab outside of quotes.
     """
 
-    __slots__ = ("joined", "lines", "source")
+    __slots__ = ("joined", "lines", "odd", "source")
 
-    def __init__(self, source: Source, lines: list[Line], joined: frozenset[int]) -> None:
+    def __init__(
+        self,
+        source: Source,
+        lines: list[Line],
+        joined: frozenset[int] = frozenset(),
+        odd: tuple[RuleLine, ...] = (),
+    ) -> None:
         self.source = source
         self.lines = lines
         self.joined = joined
+        self.odd = odd
 
     def text(self) -> str:
         """The file again, byte for byte (Latin-1, see iptkit.text.source)."""

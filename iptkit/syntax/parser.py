@@ -2,10 +2,10 @@
 
 How it is fast: most rule lines are plain, and one regular expression takes
 their values out; what is left, the shape's key, is looked up.  Only a new key
-is looked at word by word.  Lines that are not plain (tabs, odd quotes, NULs,
-options spelled in ways the expression does not foresee) take the slow way,
-which cuts words one by one.  tests/syntax proves both give the same words, and
-both the same as the Lark grammar.
+is looked at word by word.  Lines that are not plain (tabs, blanks in a row, odd
+quotes, NULs, options spelled in ways the expression does not foresee) take the
+slow way, which cuts words one by one; a Document lists them.  tests/syntax
+proves both give the same words, and both the same as the Lark grammar.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ _VALUE = re.compile(
     r'("(?![-!\\])[^"\\]*(?:\\.[^"\\]*)*"|[^-!" \t][^ \t"]*)(?= |$)'
 )
 _COUNTERS = re.compile(r"\[([0-9]+):([0-9]+)\] ")
-_BLANKS = re.compile(r"[ \t]+")
 # The head of a key (see Shape): -A and what follows it of HEAD_OPTIONS; a line feed stands for each value.
-_HEAD = re.compile(rf" *-A *\n(?: +(?:! +)?(?:{'|'.join(HEAD_OPTIONS)}) *\n)*").match
+_HEAD = re.compile(rf"-A\n(?: (?:! )?(?:{'|'.join(HEAD_OPTIONS)})\n)*").match
+_SPACED = re.compile(r"\A[ \n]|  |\t| (?:\n|\Z)").search  # blanks in a row or at an end, or a tab
 # Options whose argument may decide how the rest of the line reads (-m -p -j -g,
 # and -c, which takes one word or two), spelled out, and abbreviated as far as
 # they may be.
@@ -102,14 +102,15 @@ class Parser:
             raws, joined, longest = _split(source.text)
             if longest >= LINE_LIMIT:
                 return None
-            odd = longest > WORD_LIMIT or "\0" in source.text
             unended = len(raws) if joined else 0
+            unusual = longest > WORD_LIMIT or "\0" in source.text
+            odd: list[RuleLine] = []
             lines = [
                 *self._frame(raws[:first], 0, unended),
-                *self._lines(raws[first:last], first, unended, odd),
+                *self._lines(raws[first:last], first, unended, unusual, odd),
                 *self._frame(raws[last:], last, unended),
             ]
-            return Document(source, lines, frozenset())
+            return Document(source, lines, odd=tuple(odd))
 
     def _frame(self, raws: list[str], before: int, unended: int) -> Iterator[Line]:
         """The table, chain and COMMIT lines among some."""
@@ -121,15 +122,19 @@ class Parser:
         raws, joined, longest = _split(source.text)
         if longest >= LINE_LIMIT:
             return self._parse_cut(source, raws)
-        odd = longest > WORD_LIMIT or "\0" in source.text
-        return Document(source, self._lines(raws, 0, len(raws) if joined else 0, odd), frozenset(joined))
+        unusual = longest > WORD_LIMIT or "\0" in source.text
+        odd: list[RuleLine] = []
+        lines = self._lines(raws, 0, len(raws) if joined else 0, unusual, odd)
+        return Document(source, lines, frozenset(joined), tuple(odd))
 
-    def _lines(self, raws: list[str], before: int, unended: int, odd: bool) -> list[Line]:
-        """Some of the lines of a file, with so many before them.
+    def _lines(
+        self, raws: list[str], before: int, unended: int, unusual: bool, odd: list[RuleLine]
+    ) -> list[Line]:
+        """Some of the lines of a file, with so many before them; adds those that are not plain to `odd`.
 
         `unended` is the number of the line without a line feed, 0 where each
-        has one; `odd` says whether one of them has a NUL, or may have too long
-        a word.
+        has one; `unusual` says whether one of them has a NUL, or may have too
+        long a word.
         """
         lines: list[Line] = []
         add = lines.append
@@ -155,12 +160,14 @@ class Parser:
                     continue
                 found = counted(raw)
                 if found is None:
-                    add(self._slow(number, raw, number != unended))
+                    odd.append(self._slow(number, raw, number != unended))
+                    add(odd[-1])
                     continue
                 body = raw[found.end() :]
                 counters = CountersText(found[1], found[2], 0, found.end() - 1)
-            if odd and (len(raw) > WORD_LIMIT or "\0" in raw):
-                add(self._slow(number, raw, number != unended))
+            if unusual and (len(raw) > WORD_LIMIT or "\0" in raw):
+                odd.append(self._slow(number, raw, number != unended))
+                add(odd[-1])
                 continue
             parts = split(body)
             key = "\n".join(parts[::2])
@@ -169,7 +176,8 @@ class Parser:
             except KeyError:
                 shape = self._new_key(key)
             if shape is None:
-                add(self._slow(number, raw, number != unended))
+                odd.append(self._slow(number, raw, number != unended))
+                add(odd[-1])
             else:
                 add(RuleLine(number, raw, counters, shape, parts[1::2]))
         return lines
@@ -187,7 +195,8 @@ class Parser:
                 lines.append(self._line(number, piece[:-1] if ended else piece, ended))
                 if not ended:
                     joined.append(len(lines) - 1)
-        return Document(source, lines, frozenset(joined))
+        odd = [line for line in lines if line.__class__ is RuleLine]
+        return Document(source, lines, frozenset(joined), tuple(odd))
 
     def _line(self, number: int, raw: str, ended: bool) -> Line:
         if not raw:
@@ -201,6 +210,9 @@ class Parser:
 
     def _new_key(self, key: str) -> Shape | None:
         """The shape of a plain line's key, or None when such lines are not plain."""
+        if _SPACED(key):
+            self._by_key[key] = None
+            return None
         found = _HEAD(key)
         first, rest = (found[0], key[found.end() :]) if found is not None else ("", key)
         head = self._heads.get(first)
@@ -285,7 +297,7 @@ class _Literal(NamedTuple):
 
 
 def _literal(text: str) -> _Literal:
-    words = tuple([w for w in _BLANKS.split(text) if w])
+    words = tuple([word for word in text.split(" ") if word])
     last = words[-1] if words else ""
     # After -j and -g a value may follow: it is the name of a chain, or of a target without options.
     decides = last not in ("-j", "-g") and _decides(last)

@@ -91,10 +91,54 @@ def test_words_agree_with_the_grammar(text: str) -> None:
 
 
 @given(TEXTS)
+@example("-A INPUT ! -o  eth0 -j DROP\n")
+@example("-A INPUT  -j DROP\n-A INPUT -j DROP \n[1:2]  -A INPUT\n-A a\tb\n")
+def test_all_but_plain_lines_are_listed(text: str) -> None:
+    """What is not listed is as it is written word by word, a blank between them."""
+    parsed = document(text)
+    odd = {id(line) for line in parsed.odd}
+    for line in parsed.lines:
+        if not isinstance(line, RuleLine) or id(line) in odd:
+            continue
+        assert line.shape is not None
+        values = iter(line.values)
+        words = [next(values) if word is None else word for word in line.shape.words]
+        assert line.raw[line.counters.end + 1 if line.counters else 0 :] == " ".join(words)
+        for word in words:
+            assert word.count('"') in (0, 2) or '\\"' in word
+            assert "\t" not in word or word[0] == '"'
+
+
+@given(TEXTS)
 def test_a_line_that_cannot_be_cut_says_why(text: str) -> None:
     for line in document(text).lines:
         if isinstance(line, RuleLine) and line.shape is None:
             assert line.fault
+
+
+@given(TEXTS, st.data())
+def test_a_part_of_a_file(text: str, data: st.DataObject) -> None:
+    """Of a part the rules are those of the whole file, and so is all that is no rule."""
+    whole = document(text)
+    first, last = sorted(data.draw(st.tuples(*[st.integers(0, len(whole.lines))] * 2)))
+    part = Parser().parse_part(Source("test", text), first, last)
+    assert part is not None
+    wanted = [
+        line
+        for at, line in enumerate(whole.lines)
+        if line.kind in ("table", "chain", "commit") or (line.kind != "blank" and first <= at < last)
+    ]
+    shown = [(line.number, line.kind, line.raw) for line in part.lines if line.kind != "blank"]
+    assert shown == [(line.number, line.kind, line.raw) for line in wanted]
+    theirs = {line.number: line for line in wanted if isinstance(line, RuleLine)}
+    for ours in part.lines:
+        if isinstance(ours, RuleLine):
+            same = theirs[ours.number]
+            assert (ours.values, ours.counters, ours.fault) == (same.values, same.counters, same.fault)
+
+
+def test_a_part_of_a_file_with_too_long_a_line() -> None:
+    assert Parser().parse_part(Source("test", "-A a\n#" + "x" * LINE_LIMIT), 0, 1) is None
 
 
 def test_shapes_are_shared_and_hold_no_values() -> None:

@@ -177,33 +177,9 @@ class BadQuoting(FileCheck, code="IPT014"):
                     break
 
 
-def _quoting(facts: Facts) -> Iterator[RuleLine]:
+def _quoting(facts: Facts) -> list[RuleLine]:
     """Rule lines whose quotes may not be in pairs."""
-    text = facts.document.source.text
-    if '"' not in text:
-        return
-    lines = facts.document.lines
-    if '\\"' in text:
-        suspects = [line for line in lines if line.raw.count('"') & 1 or '\\"' in line.raw]
-    elif not facts.document.joined and _are_paired(text):
-        return
-    else:
-        suspects = [line for line in lines if line.raw.count('"') & 1]
-    for line in suspects:
-        if isinstance(line, RuleLine):
-            yield line
-
-
-def _are_paired(text: str) -> bool:
-    """Does no line feed stand between the quotes of a pair, and is none left over?"""
-    start = 0
-    while start < len(text):
-        end = text.find("\n", start + _AT_ONCE) + 1 or len(text)
-        pieces = text[start:end].split('"')
-        if not len(pieces) & 1 or "\n" in "".join(pieces[1::2]):
-            return False
-        start = end
-    return True
+    return [line for line in facts.document.odd if line.raw.count('"') & 1 or '\\"' in line.raw]
 
 
 def _open_quote(raw: str) -> int:
