@@ -170,3 +170,16 @@ def test_counters_are_clamped_however_long() -> None:
     saved_text = api.save(api.load(text), counters=True)
     assert f":INPUT DROP [{2**64 - 1}:2]" in saved_text
     assert f"[3:{2**64 - 1}] -A INPUT -j DROP" in saved_text
+
+
+@pytest.mark.parametrize("blanks", [" ", "  ", "\t", " \t "])
+def test_any_blanks_between_words(blanks: str) -> None:
+    """What decides how a line reads does so behind any blanks: -m and -p, and -j with options."""
+    rule = (
+        "-A PREROUTING ! -i eth0 -p tcp -m tcp --dport 22 -m comment --comment x -j MARK --set-xmark 0x1/0xff"
+    )
+    text = f"*mangle\n{rule}\n{rule.replace(' ', blanks)}\nCOMMIT\n"
+    outcome = interpret(parse(Source.of(text)), Binder(4))
+    assert outcome.diagnostics == []
+    first, second = outcome.ruleset.tables["mangle"].chains["PREROUTING"].rules
+    assert first.identity() == second.identity()
