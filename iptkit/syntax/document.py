@@ -163,8 +163,9 @@ class Document:
     `joined` holds the indices of lines that do not end with a newline: the
     last one of a file that lacks it, and the pieces of an overlong line.
     `odd` are the rule lines that are not plain.  Plain is one that begins with
-    `-` or with counters, and whose words have one blank between them, are
-    quoted as a whole or not at all, and hold no tab outside of quotes.
+    `-` or with counters of at most 19 digits, and whose words have one blank
+    between them, are quoted as a whole or not at all, and hold no tab outside
+    of quotes.
     """
 
     __slots__ = ("joined", "lines", "odd", "source")

@@ -53,7 +53,7 @@ _VALUE = re.compile(
     r" (?<! -[mp] )(?!(?<= -j )(?:[^ ]+ (?:! )?--|[0-9A-Z]+ .* --))"
     r'("(?![-!\\])[^"\\]*(?:\\.[^"\\]*)*"|[^-!" \t][^ \t"]*)(?= |$)'
 )
-_COUNTERS = re.compile(r"\[([0-9]+):([0-9]+)\] ")
+_COUNTERS = re.compile(r"\[([0-9]{1,19}):([0-9]{1,19})\] ")  # all such numbers have less than 64 bits
 # The head of a key (see Shape): -A and what follows it of HEAD_OPTIONS; a line feed stands for each value.
 _HEAD = re.compile(rf"-A\n(?: (?:! )?(?:{'|'.join(HEAD_OPTIONS)})\n)*").match
 _SPACED = re.compile(r"\A[ \n]|  |\t| (?:\n|\Z)").search  # blanks in a row or at an end, or a tab

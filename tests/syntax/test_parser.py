@@ -104,6 +104,7 @@ def test_all_but_plain_lines_are_listed(text: str) -> None:
         values = iter(line.values)
         words = [next(values) if word is None else word for word in line.shape.words]
         assert line.raw[line.counters.end + 1 if line.counters else 0 :] == " ".join(words)
+        assert line.counters is None or max(map(int, line.counters[:2])) < 2**64
         for word in words:
             assert word.count('"') in (0, 2) or '\\"' in word
             assert "\t" not in word or word[0] == '"'

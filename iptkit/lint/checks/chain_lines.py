@@ -107,7 +107,8 @@ class BadCounter(FileCheck, code="IPT027"):
 
     def look(self, facts: Facts) -> Iterator[Diagnostic]:
         refused = facts.refused
-        for line in facts.document.lines:
+        # Those before a plain rule are good.
+        for line in (*facts.other_lines, *facts.document.odd):
             if line.__class__ is ChainLine:
                 text = line.counters
                 if text is None or text == "[0:0]" or line.number in refused:
