@@ -165,18 +165,18 @@ def word_of(line: BlankLine, index: int) -> Span:
 
 def _usual_span(line: RuleLine, index: int) -> Span | None:
     """The same without cutting the line, where one blank parts its words; None when that is not so."""
-    shape = line.shape
-    if shape is None or line.counters is not None:
+    shape, raw = line.shape, line.raw
+    if shape is None or index >= len(shape.head.words) + len(shape.tail.words):
         return None
-    words = shape.words
-    if index >= len(words):
+    begin = 0
+    if line.counters is not None:
+        begin = line.counters.end + 1
+        if raw[begin - 1] != " ":
+            return None
+        raw = raw[begin:]
+    words = raw.split(" ", index + 1)[: index + 1]
+    text = " ".join(words)
+    if "" in words or '"' in text or "\t" in text or "\0" in text:
         return None
-    values = iter(line.values)
-    start = 0
-    for word in words[:index]:
-        start += len(next(values) if word is None else word) + 1
-    word = words[index]
-    text = next(values) if word is None else word
-    if not line.raw.startswith(text, start) or (start and line.raw[start - 1] != " "):
-        return None
-    return Span(line.number, start, start + len(text))
+    end = begin + len(text)
+    return Span(line.number, end - len(words[-1]), end)
