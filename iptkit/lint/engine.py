@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
+import marshal
 from typing import TYPE_CHECKING
 
 from iptkit.lint.check import FileCheck, SectionCheck, UseCheck, ValueCheck
 from iptkit.lint.facts import Facts, UseFacts
 from iptkit.lint.meant import Meant
 from iptkit.lint.optionvalues import ValueLooks
-from iptkit.lint.registry import checks
+from iptkit.lint.registry import asks_packets, checks
 from iptkit.lint.suppress import Suppressions
 from iptkit.ruleset.interpret import interpret
-from iptkit.text.diagnostic import Diagnostic, Severity, Span
+from iptkit.text import aside
+from iptkit.text.diagnostic import Diagnostic, Edit, Severity, Span
 from iptkit.text.uncollected import Uncollected
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from iptkit.lint.check import Check
     from iptkit.lint.facts import SectionFacts
     from iptkit.lint.select import Selection
     from iptkit.ruleset.binding import Binder
     from iptkit.syntax.document import Document
+
+
+LARGE = 10_000
+"""Lines of a file that is worth a second process."""
 
 
 def run(
@@ -46,21 +54,75 @@ def _run(
     )
     found = list(facts.faults)
     wanted = [check for check in checks() if selection.wants(check)]
+    packets = [check for check in wanted if asks_packets(check)]
+    others = [check for check in wanted if not asks_packets(check)]
+    child = aside.start(lambda: _packed(_looks(facts, others))) if len(document.lines) >= LARGE else None
+    with child or contextlib.nullcontext():
+        for section in facts.sections:
+            found += section.refusals
+        found += _looks(facts, packets)
+        sent = None if child is None else child.result()
+    found += _looks(facts, others) if sent is None else _unpacked(sent)
+    found = [meant.at_written(each) for each in _settled(found)]
+    kept = [each for each in found if selection.keeps(each) and _concerns(each, backends)]
+    return sorted(Suppressions(document).apply(kept, selection), key=lambda d: (d.span, d.code))
+
+
+def _looks(facts: Facts, wanted: list[Check]) -> list[Diagnostic]:
+    """What some checks find."""
+    found: list[Diagnostic] = []
     values = ValueLooks(facts, [check for check in wanted if isinstance(check, ValueCheck)])
     uses = [check for check in wanted if isinstance(check, UseCheck)]
     for check in wanted:
         if isinstance(check, FileCheck):
             found += check.look(facts)
     for section in facts.sections:
-        found += section.refusals
         for check in wanted:
             if isinstance(check, SectionCheck):
                 found += check.look(section)
-        found += _look_at_uses(section, uses)
-        found += values.look(section)
-    found = [meant.at_written(each) for each in _settled(found)]
-    kept = [each for each in found if selection.keeps(each) and _concerns(each, backends)]
-    return sorted(Suppressions(document).apply(kept, selection), key=lambda d: (d.span, d.code))
+        if uses:
+            found += _look_at_uses(section, uses)
+        if values.wanted:
+            found += values.look(section)
+    return found
+
+
+def _packed(found: list[Diagnostic]) -> bytes:
+    """Findings as bytes: marshal takes no tuples with names."""
+    return marshal.dumps(
+        [
+            (
+                each.code,
+                each.name,
+                int(each.severity),
+                each.message,
+                tuple(each.span),
+                each.hint,
+                [(tuple(span), what) for span, what in each.related],
+                each.backends,
+                [(tuple(edit.span), edit.text, edit.safe) for edit in each.fix],
+            )
+            for each in found
+        ]
+    )
+
+
+def _unpacked(packed: bytes) -> list[Diagnostic]:
+    found = marshal.loads(packed)  # noqa: S302  # from a child of our own
+    return [
+        Diagnostic(
+            code,
+            name,
+            Severity(severity),
+            message,
+            Span(*span),
+            hint,
+            tuple([(Span(*place), what) for place, what in related]),
+            backends,
+            tuple([Edit(Span(*place), text, safe) for place, text, safe in fix]),
+        )
+        for code, name, severity, message, span, hint, related, backends, fix in found
+    ]
 
 
 def _look_at_uses(section: SectionFacts, wanted: list[UseCheck]) -> Iterator[Diagnostic]:

@@ -72,6 +72,7 @@ class ValueLooks:
 
     def __init__(self, facts: Facts, wanted: Sequence[ValueCheck]) -> None:
         self._facts = facts
+        self.wanted = bool(wanted)  # is there anything to look at?
         self._by_flag: dict[str, list[tuple[ValueCheck, bool]]] = {}
         for check in wanted:
             for flag in check.options:

@@ -48,6 +48,15 @@ MODULES: dict[str, str] = {
     "deprecated": "501 502 503 504 505",
     "canonical": "601 602",
 }
+# Modules whose checks ask which packets come to a rule, or which chains lead to which.  They share what they
+# find out, and the work that may be spent on it.  The others ask about lines and rules one by one, and may be
+# run by another process.
+PACKETS = frozenset(
+    (
+        "jumps", "places", "unreachable", "duplicates", "impossible", "unused_chains", "returns", "targets",
+        "negated_pairs", "policies", "exposure", "runs",
+    )
+)  # fmt: skip
 _MODULE_OF = {f"IPT{number}": module for module, codes in MODULES.items() for number in codes.split()}
 
 
@@ -69,6 +78,11 @@ def find(word: str) -> type[Check] | None:
 def checks() -> tuple[Check, ...]:
     """One of each check that has something to look at."""
     return tuple(check() for module in MODULES for check in _classes(module) if not issubclass(check, Fault))
+
+
+def asks_packets(check: Check) -> bool:
+    """Is it one of the checks that belong together, see PACKETS?"""
+    return type(check).__module__.rpartition(".")[2] in PACKETS
 
 
 def _classes(module: str) -> list[type[Check]]:
