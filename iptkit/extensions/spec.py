@@ -387,6 +387,10 @@ class Extension:
         return f"<{self.kind} {self.text()}>"
 
 
+BYTES = ("string", "u32", "bpf")
+"""The matches that look at bytes anywhere in a packet."""
+
+
 class Match(Extension):
     __slots__ = ()
     kind = "match"
@@ -422,6 +426,9 @@ class Target(Extension):
     changes: ClassVar[tuple[str, ...] | None] = None
     # Does it look at the rule and the hook it stands in: world.line, world.place, what it logs?
     aware: ClassVar[bool] = True
+    # What rules ask that may then be answered otherwise: matches by name; "state", "ct" (else of the
+    # connection), "length", "hops" (TTL, hop limit), "src" and "dst", whoever asks.  None: anything.
+    rewrites: ClassVar[tuple[str, ...] | None] = None
     # Does it give a packet other addresses or ports, and let it go on in the same table?
     readdresses: ClassVar[bool] = False
 

@@ -130,6 +130,7 @@ class Ct(Target, name="CT"):
     effect = "drops"
     aware = False
     changes = ("state", "connmark")
+    rewrites = ("state", "ct", "conntrack", "connlabel", "helper")
     example = "-p tcp --dport 21 -j CT --helper ftp"
 
     @classmethod
@@ -232,6 +233,7 @@ class Notrack(Target, name="NOTRACK"):
     effect = "drops"
     aware = False
     changes = ("state", "connmark")
+    rewrites = ("state", "ct", "conntrack", "connlabel", "helper")
     example = "-p udp --dport 53 -j NOTRACK"
 
     def encode(self, family: Family) -> bytes:

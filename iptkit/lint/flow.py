@@ -12,6 +12,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.core import Jump
+from iptkit.extensions.spec import BYTES
 from iptkit.lint.asked import (
     DPORT,
     DST,
@@ -49,29 +50,11 @@ _DESTINATION = ("--dport", "--dports", "--ports")
 _DEEPEST = 60  # chains that call each other; nf_tables takes 15
 NOTHING: Region = []
 MOST_BOXES = 64  # that the packets of a chain may fall into
-_BYTES = ("string", "u32", "bpf")
-# Targets that rewrite something and go on -> what is asked of packets that may then be otherwise.
-_REWRITES: dict[str, tuple[str, ...]] = {
-    "MARK": ("mark",),
-    "HMARK": ("mark",),
-    "CONNMARK": ("mark", "connmark"),
-    "TOS": ("tos", "dscp", "ecn", *_BYTES),
-    "DSCP": ("tos", "dscp", *_BYTES),
-    "ECN": ("tos", "ecn", *_BYTES),
-    "TTL": (HOPS, *_BYTES),
-    "HL": (HOPS, *_BYTES),
-    "TCPMSS": ("tcpmss", "tcp", LENGTH, *_BYTES),
-    "TCPOPTSTRIP": ("tcpmss", "tcp", *_BYTES),
-    "SET": ("set",),
-    "CT": (STATE, "ct", "conntrack", "connlabel", "helper"),
-    "NOTRACK": (STATE, "ct", "conntrack", "connlabel", "helper"),
-    "SNPT": (SRC, *_BYTES),
-    "DNPT": (DST, *_BYTES),
-    "CHECKSUM": _BYTES,
-    "CLASSIFY": (),
-    "CONNSECMARK": (),
-    "SECMARK": (),
-}
+# What targets that go on may rewrite (Target.rewrites), all of it.
+_ANYTHING = (
+    "mark", "connmark", "tos", "dscp", "ecn", *BYTES, HOPS, "tcpmss", "tcp", LENGTH, "set", STATE, "ct",
+    "conntrack", "connlabel", "helper", SRC, DST,
+)  # fmt: skip
 
 
 class Item:
@@ -291,7 +274,8 @@ class Flow:
         out: set[str] = set()
         for target in targets:
             if not is_harmless(target):
-                out.update(_REWRITES.get(target.name, _ANYTHING))
+                rewrites = getattr(target, "rewrites", None)
+                out.update(_ANYTHING if rewrites is None else rewrites)
         if any(part.opaque for part in section.parts):
             out.update(_ANYTHING)
         return frozenset(out)
@@ -301,7 +285,8 @@ class Flow:
             return self._rewritten if target.chain in self._section.alike.changing_chains else ()
         if is_harmless(target):
             return ()
-        return _REWRITES.get(target.name, self._rewritten)
+        rewrites = getattr(target, "rewrites", None)
+        return self._rewritten if rewrites is None else rewrites
 
     def _then(self, box: Box, chain: str, epochs: dict[str, int]) -> Box:
         """What is asked about what may be rewritten is another thing in another chain, or later."""
@@ -623,9 +608,6 @@ class Flow:
             )
         except TooMuch:
             return True
-
-
-_ANYTHING = tuple({kind for kinds in _REWRITES.values() for kind in kinds})
 
 
 def _masks(section: SectionFacts) -> dict[str, set[int]]:

@@ -13,9 +13,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from iptkit import api
+from iptkit.extensions.registry import MATCHES, TARGETS, find_target
+from iptkit.lint import flow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from iptkit.values.context import Family
+
+FAMILIES: tuple[Family, ...] = (4, 6)
 
 
 class Packet(NamedTuple):
@@ -295,3 +301,16 @@ def test_policies_that_packets_come_to(drawn: tuple[str, str, list[Line]]) -> No
     comes = any(run(lines, packet)[1] is None for packet in packets(world))
     if comes or not any("CONNMARK" in line.target for line in lines):
         assert bool(found) == comes, text_of("ACCEPT", lines)
+
+
+def test_what_targets_rewrite_is_all_there_is() -> None:
+    """What is rewritten by a target that does not say what it rewrites."""
+    declared: set[str] = set()
+    for family in FAMILIES:
+        for name in TARGETS:
+            target = find_target(name, family)
+            if target is not None and target.rewrites is not None:
+                declared.update(target.rewrites)
+    assert declared == {*flow._ANYTHING}
+    matches = {name for name in declared if name not in ("state", "ct", "length", "hops", "src", "dst")}
+    assert matches <= MATCHES.keys()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.layout import Bits, Layout
-from iptkit.extensions.spec import Flag, Place, Target
+from iptkit.extensions.spec import BYTES, Flag, Place, Target
 
 if TYPE_CHECKING:
     from iptkit.extensions.world import World
@@ -23,6 +23,7 @@ class Checksum(Target, name="CHECKSUM"):
     checksum_fill = Flag("--checksum-fill", required=True, doc="fill in the checksum")
     # struct xt_CHECKSUM_info, linux/netfilter/xt_CHECKSUM.h
     layout = Layout(Bits("B", given={1: "checksum_fill"}))
+    rewrites = BYTES
     example = "-o virbr0 -p udp --dport 68 -j CHECKSUM --checksum-fill"
 
     def act(self, packet: Packet, world: World) -> str | None:

@@ -62,6 +62,7 @@ class Classify(Target, name="CLASSIFY"):
     layout = Layout(Number("set_class", "I", always=True))
     effect = "steady"
     aware = False
+    rewrites = ()
     example = "-o eth0 -p tcp --dport 22 -j CLASSIFY --set-class 1:10"
 
     def act(self, packet: Packet, world: World) -> str | None:

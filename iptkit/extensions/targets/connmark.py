@@ -85,6 +85,7 @@ class Connmark(Target, name="CONNMARK"):
     at_least_one = _ACTIONS
     effect = "steady"
     aware = False
+    rewrites = ("mark", "connmark")
     example = "-j CONNMARK --save-mark --nfmask 0xff --ctmask 0xff"
 
     @classmethod

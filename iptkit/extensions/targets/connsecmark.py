@@ -25,6 +25,7 @@ class Connsecmark(Target, name="CONNSECMARK"):
     at_least_one = ("save_mark", "restore_mark")
     # struct xt_connsecmark_target_info, linux/netfilter/xt_CONNSECMARK.h
     layout = Layout(GivenAs("B", {1: "save_mark", 2: "restore_mark"}))
+    rewrites = ()
     example = "-j CONNSECMARK --save"
 
     def act(self, packet: Packet, world: World) -> str | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from iptkit.extensions.layout import Layout, Number
 from iptkit.extensions.numbers import Hex
 from iptkit.extensions.service_types import DSCP_MOST, DscpClass, settle_class
-from iptkit.extensions.spec import Option, Place, Target
+from iptkit.extensions.spec import BYTES, Option, Place, Target
 
 if TYPE_CHECKING:
     from iptkit.extensions.spec import Given
@@ -34,6 +34,7 @@ class Dscp(Target, name="DSCP"):
     layout = Layout(Number("set_dscp", "B", always=True))
     effect = "steady"
     aware = False
+    rewrites = ("tos", "dscp", *BYTES)
     example = "-p udp --dport 5060 -j DSCP --set-dscp-class EF"
 
     @classmethod

@@ -6,7 +6,7 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.numbers import UInt
-from iptkit.extensions.spec import Flag, Given, Option, Place, Problem, Target
+from iptkit.extensions.spec import BYTES, Flag, Given, Option, Place, Problem, Target
 from iptkit.extensions.world import DROP
 from iptkit.values.faults import BadValue
 from iptkit.values.packet import CWR, ECE, TCP
@@ -49,6 +49,7 @@ class Ecn(Target, name="ECN", families=(4,)):
         "--ecn-tcp-remove", excludes=("ecn_tcp_ece", "ecn_tcp_cwr"), doc="clear both bits of TCP"
     )
     at_least_one = ("ecn_tcp_ece", "ecn_tcp_cwr", "ecn_ip_ect", "ecn_tcp_remove")
+    rewrites = ("tos", "ecn", *BYTES)
     example = "-p tcp -j ECN --ecn-tcp-remove"
 
     @classmethod

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.layout import GivenAs, Layout, Shared
 from iptkit.extensions.numbers import UInt
-from iptkit.extensions.spec import Option, Place, Target
+from iptkit.extensions.spec import BYTES, Option, Place, Target
 from iptkit.values.numbers import UINT8_MAX
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class Hl(Target, name="HL", families=(6,)):
     layout = Layout(GivenAs("B", {0: "hl_set", 1: "hl_inc", 2: "hl_dec"}), Shared("B", at_least_one))
     effect = "steady"
     aware = False
+    rewrites = ("hops", *BYTES)
     example = "-j HL --hl-set 64"
 
     def act(self, packet: Packet, world: World) -> str | None:

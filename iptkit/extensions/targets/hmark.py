@@ -128,6 +128,7 @@ class Hmark(Target, name="HMARK"):
         "spi",
         "proto_mask",
     )
+    rewrites = ("mark",)
     example = "-j HMARK --hmark-tuple src,dst,sport,dport,proto --hmark-mod 10 --hmark-rnd 0xfeedcafe"
 
     @classmethod

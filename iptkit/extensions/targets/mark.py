@@ -39,6 +39,7 @@ class Mark(Target, name="MARK"):
     layout = Layout(Pair("set_xmark", "I", (0, 0), always=True))
     effect = "steady"
     aware = False
+    rewrites = ("mark",)
     example = "-i eth1 -j MARK --set-xmark 0x1/0xff"
 
     plain = True  # settle refuses nothing

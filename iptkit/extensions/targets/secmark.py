@@ -34,6 +34,7 @@ class Secmark(Target, name="SECMARK"):
     selctx = Option("--selctx", type=SecurityContext(), required=True, doc="security context")
     # struct xt_secmark_target_info_v1, linux/netfilter/xt_SECMARK.h; the number at the end is the kernel's
     layout = Layout(Bits("B", always=1), String("selctx", 256, always=True), Pad(7))
+    rewrites = ()
     example = "-p tcp --dport 80 -j SECMARK --selctx system_u:object_r:httpd_packet_t:s0"
 
     def act(self, packet: Packet, world: World) -> str | None:

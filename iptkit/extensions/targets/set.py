@@ -68,6 +68,7 @@ class Set(SetUse, Target, name="SET"):
         Bits("I", given={0x001: "exist", 0x100: "map_mark", 0x200: "map_prio", 0x400: "map_queue"}),
         Number("timeout", "I", _NO_TIMEOUT),
     )
+    rewrites = ("set",)
     example = "-p tcp -m tcp --dport 23 -j SET --add-set scanners src --exist --timeout 3600"
 
     @classmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.npt import PARAMETER_PROBLEM6, PrefixTranslation
-from iptkit.extensions.spec import Place
+from iptkit.extensions.spec import BYTES, Place
 from iptkit.extensions.world import DROP
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ class Snpt(PrefixTranslation, name="SNPT", families=(6,)):
     """
 
     where = Place(tables=("mangle",), hooks=("INPUT", "POSTROUTING"))
+    rewrites = ("src", *BYTES)
     example = "-o eth0 -j SNPT --src-pfx fd00:0:0:1::/64 --dst-pfx 2001:db8:1::/64"
 
     def act(self, packet: Packet, world: World) -> str | None:

@@ -6,7 +6,7 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.numbers import UInt
-from iptkit.extensions.spec import Flag, Given, Option, Place, Problem, Target
+from iptkit.extensions.spec import BYTES, Flag, Given, Option, Place, Problem, Target
 from iptkit.extensions.tcp_options import option_length
 from iptkit.extensions.world import DROP, Unknown
 from iptkit.values.checksum import mend
@@ -55,6 +55,7 @@ class Tcpmss(Target, name="TCPMSS"):
     clamp_mss_to_pmtu = Flag(
         "--clamp-mss-to-pmtu", doc="lower the MSS to the path's MTU less 40 bytes (60 for IPv6)"
     )
+    rewrites = ("tcpmss", "tcp", "length", *BYTES)
     example = "-p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu"
 
     @classmethod

@@ -6,7 +6,7 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.layout import Layout
-from iptkit.extensions.spec import Option, Place, Target
+from iptkit.extensions.spec import BYTES, Option, Place, Target
 from iptkit.extensions.tcp_options import option_length, set_upper_bytes
 from iptkit.extensions.world import DROP
 from iptkit.values.faults import BadValue
@@ -90,6 +90,7 @@ class Tcpoptstrip(Target, name="TCPOPTSTRIP"):
     layout = Layout(
         OptionBits("strip_options")
     )  # struct xt_tcpoptstrip_target_info, linux/netfilter/xt_TCPOPTSTRIP.h
+    rewrites = ("tcpmss", "tcp", *BYTES)
     example = "-p tcp -j TCPOPTSTRIP --strip-options timestamp"
 
     def act(self, packet: Packet, world: World) -> str | None:

@@ -8,7 +8,7 @@ from iptkit.extensions.layout import Layout, Pair
 from iptkit.extensions.marks import others
 from iptkit.extensions.numbers import UInt
 from iptkit.extensions.service_types import TosMask
-from iptkit.extensions.spec import Given, Option, Place, Target
+from iptkit.extensions.spec import BYTES, Given, Option, Place, Target
 from iptkit.values.numbers import UINT8_MAX
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class Tos(Target, name="TOS"):
     layout = Layout(Pair("set_tos", "B", (0, 0), always=True))
     effect = "steady"
     aware = False
+    rewrites = ("tos", "dscp", "ecn", *BYTES)
     example = "-p tcp --dport 22 -j TOS --set-tos 0x10/0x3f"
 
     @classmethod

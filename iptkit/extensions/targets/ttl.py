@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.layout import GivenAs, Layout, Shared
 from iptkit.extensions.numbers import UInt
-from iptkit.extensions.spec import Option, Place, Target
+from iptkit.extensions.spec import BYTES, Option, Place, Target
 from iptkit.values.numbers import UINT8_MAX
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class Ttl(Target, name="TTL", families=(4,)):
     layout = Layout(GivenAs("B", {0: "ttl_set", 1: "ttl_inc", 2: "ttl_dec"}), Shared("B", at_least_one))
     effect = "steady"
     aware = False
+    rewrites = ("hops", *BYTES)
     example = "-j TTL --ttl-set 64"
 
     def act(self, packet: Packet, world: World) -> str | None:
