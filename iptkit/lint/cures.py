@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SLOTS = 15  # ports of one multiport; a range takes two
 _COUNTERS = re.compile(r"\[[0-9]+:[0-9]+\]")
+_APPENDED = re.compile(r"(\[[0-9]+:[0-9]+\] )?-A (\S+) ")
 
 
 def with_cures(found: list[Diagnostic], text: str) -> list[Diagnostic]:
@@ -45,12 +46,96 @@ def _parts(found: Diagnostic, lines: list[str]) -> tuple[int, str, int, int]:
     return span.line, lines[span.line - 1], span.start, span.end
 
 
+def _section_start(number: int, lines: list[str]) -> int:
+    """The number of the `*table` line before a line, 0 for none."""
+    return next((at for at in range(number - 1, 0, -1) if lines[at - 1].startswith("*")), 0)
+
+
+def _first_rule(chain: str, number: int, lines: list[str]) -> int:
+    """The number of the first rule of a chain in the section of a line and before that, 0 for none."""
+    for at in range(_section_start(number, lines) + 1, number):
+        hit = _APPENDED.match(lines[at - 1])
+        if hit and hit[2] == chain:
+            return at
+    return 0
+
+
 # -- lines
 
 
 def _without_line(found: Diagnostic, lines: list[str]) -> Iterator[Change]:
     number = found.span.line
     yield number, 0, len(lines[number - 1]) + 1, ""
+
+
+def _without_chain(found: Diagnostic, lines: list[str]) -> Iterator[Change]:
+    """Without the chain that a line declares, and its rules."""
+    number, raw, start, end = _parts(found, lines)
+    yield from _without_line(found, lines)
+    for at in range(number + 1, len(lines) + 1):
+        if lines[at - 1] == "COMMIT":
+            return
+        hit = _APPENDED.match(lines[at - 1])
+        if hit and hit[2] == raw[start:end].lstrip(":"):
+            yield at, 0, len(lines[at - 1]) + 1, ""
+
+
+def _not_again(found: Diagnostic, lines: list[str]) -> Iterator[Change]:
+    """Without a line that declares a user chain again."""
+    number, raw, _, _ = _parts(found, lines)
+    if re.match(r":\S+ -(?!\S)|-N ", raw):
+        yield number, 0, len(raw) + 1, ""
+
+
+def _to_top(found: Diagnostic, lines: list[str]) -> Iterator[Change]:
+    """A rule before all others of its chain."""
+    number, raw, _, _ = _parts(found, lines)
+    hit = _APPENDED.match(raw)
+    top = hit and _first_rule(hit[2], number, lines)
+    if top:
+        yield top, 0, 0, raw + "\n"
+        yield number, 0, len(raw) + 1, ""
+
+
+def _declared(found: Diagnostic, lines: list[str]) -> Iterator[Change]:
+    """What a command does, as iptables-save would have it: a chain line, or a rule at its place."""
+    number, raw, _, _ = _parts(found, lines)
+    created = re.fullmatch(r"-N (\S+)", raw)
+    if created:
+        yield number, 0, len(raw), f":{created[1]} - [0:0]"
+    inserted = re.match(r"-I (\S+)(?: 1)? (?=[-!])", raw)
+    if inserted:
+        rule = f"-A {inserted[1]} {raw[inserted.end() :]}"
+        top = _first_rule(inserted[1], number, lines)
+        if top:
+            yield top, 0, 0, rule + "\n"
+            yield number, 0, len(raw) + 1, ""
+        else:
+            yield number, 0, len(raw), rule
+
+
+def _own_table(number: int, lines: list[str]) -> re.Pattern[str]:
+    """A -t that names the table a line stands in, with the blanks behind it."""
+    top = _section_start(number, lines)
+    table = re.escape(lines[top - 1][1:].split(" ")[0]) if top else r"(?!)"
+    return re.compile(rf"(?:-t ?|--table[ =]){table}(?:[ \t]+|\Z)")
+
+
+def _bare_rule(found: Diagnostic, lines: list[str]) -> Iterator[Change]:
+    """The words behind the name of the program, and the table where that is this one."""
+    number, raw, _, _ = _parts(found, lines)
+    hit = re.match(r"[ \t]*(?:sudo[ \t]+)?(?:\S*/)?ip6?tables(?:-legacy|-nft)?[ \t]+(?=-)", raw)
+    if hit:
+        table = _own_table(number, lines).match(raw, hit.end())
+        yield number, 0, (table or hit).end(), ""
+
+
+def _without_own_table(found: Diagnostic, lines: list[str]) -> Iterator[Change]:
+    number, raw, start, _ = _parts(found, lines)
+    hit = _own_table(number, lines).match(raw, start)
+    if hit:
+        begin = start if hit.end() < len(raw) else len(raw[:start].rstrip())
+        yield number, begin, hit.end(), ""
 
 
 def _with_commit(found: Diagnostic, lines: list[str]) -> Iterator[Change]:
@@ -198,6 +283,42 @@ def _dropped(found: Diagnostic, lines: list[str]) -> Iterator[Change]:
         yield number, hit.start(), hit.end(), "-j DROP"
 
 
+def _with_protocol(found: Diagnostic, lines: list[str]) -> Iterator[Change]:
+    """The protocol that the hint names."""
+    number, raw, _, _ = _parts(found, lines)
+    hint = re.fullmatch(r"add (-p \S+) to the rule", found.hint)
+    hit = _APPENDED.match(raw)
+    if hint and hit and not re.search(r"(?<!\S)(?:-p|--proto\S*)(?!\S)", raw):
+        yield number, hit.end(), hit.end(), hint[1] + " "
+
+
+def _with_syn(found: Diagnostic, lines: list[str]) -> Iterator[Change]:
+    number, raw, _, _ = _parts(found, lines)
+    hit = re.search(r"(?<!\S)-p (?:tcp|6) (?:-m tcp )?", raw)
+    if hit:
+        yield number, hit.end(), hit.end(), "--syn "
+
+
+def _nflog(found: Diagnostic, lines: list[str]) -> Iterator[Change]:
+    """NFLOG with what was asked of ULOG, whose group was 1 where none was given."""
+    number, raw, _, _ = _parts(found, lines)
+    hit = re.search(r"(?<!\S)ULOG(?!\S)", raw)
+    if hit:
+        rest = raw[hit.end() :]
+        for old, new in _ULOG.items():
+            rest = re.sub(rf"(?<!\S){old}(?!\S)", new, rest)
+        group = "" if "--nflog-group" in rest else " --nflog-group 1"
+        yield number, hit.start(), len(raw), "NFLOG" + group + rest
+
+
+_ULOG = {
+    "--ulog-nlgroup": "--nflog-group",
+    "--ulog-prefix": "--nflog-prefix",
+    "--ulog-qthreshold": "--nflog-threshold",
+    "--ulog-cprange": "--nflog-size",
+}
+
+
 def _conntrack(found: Diagnostic, lines: list[str]) -> Iterator[Change]:
     number, raw, start, end = _parts(found, lines)
     option = re.search(r"(?<!\S)--state(?!\S)", raw)
@@ -223,16 +344,24 @@ def _accepting(found: Diagnostic, lines: list[str]) -> Iterator[Change]:
 _CURES: dict[str, Cure] = {
     "IPT004": _with_commit,
     "IPT005": _without_line,
+    "IPT016": _bare_rule,
+    "IPT018": _without_own_table,
+    "IPT019": _declared,
+    "IPT022": _replaced(""),
+    "IPT024": _not_again,
     "IPT026": _replaced("-"),
     "IPT027": _replaced("[0:0]"),
     "IPT104": _jump,
     "IPT115": _replaced("NFQUEUE --queue-num 0"),
+    "IPT120": _with_protocol,
     "IPT121": _before_jump("--tcp-flags SYN,RST SYN "),
     "IPT122": _two_rules,
     "IPT127": _ordered,
     "IPT134": _first,
     "IPT137": _negation_first,
     "IPT140": _unglued,
+    "IPT206": _without_chain,
+    "IPT207": _without_line,
     "IPT209": _written,
     "IPT210": _wildcard,
     "IPT211": _without_alias,
@@ -241,11 +370,14 @@ _CURES: dict[str, Cure] = {
     "IPT221": _option_gone,
     "IPT303": _with_rule,
     "IPT304": _with_rule,
+    "IPT309": _with_syn,
     "IPT310": _dropped,
     "IPT313": _before_jump("-m limit --limit 5/min "),
     "IPT315": _from_loopback,
     "IPT317": _without_line,
+    "IPT401": _to_top,
     "IPT501": _conntrack,
+    "IPT502": _nflog,
     "IPT504": _replaced("CT --notrack"),
     "IPT505": _without_line,
     "IPT602": _without_counters,

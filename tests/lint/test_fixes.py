@@ -55,6 +55,48 @@ def look_at(case: Case, unsafe: bool) -> None:
     assert not again.cured, case.where
 
 
+RULE = "-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT"
+ESTABLISHED = "-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
+TEN = "".join(f"-A INPUT -s 10.0.0.{n}/32 -p tcp -m tcp --dport 22 -j ACCEPT\n" for n in range(10))
+
+
+@pytest.mark.parametrize(
+    ("code", "before", "after"),
+    [
+        ("IPT016", f"iptables {RULE}", RULE),
+        ("IPT016", f"sudo /sbin/iptables -t filter {RULE}", RULE),
+        ("IPT018", f"-t filter {RULE}", RULE),
+        ("IPT018", f"{RULE} --table=filter", RULE),
+        ("IPT018", f"-t nat {RULE}", None),
+        ("IPT019", f"-N A\n-A INPUT -j A\n{RULE.replace('INPUT', 'A')}",
+         f":A - [0:0]\n-A INPUT -j A\n{RULE.replace('INPUT', 'A')}"),
+        ("IPT019", f"-I {RULE[3:]}", RULE),
+        ("IPT019", f"-A INPUT -i eth0 -j DROP\n-I INPUT 1 {RULE[9:]}\n-I INPUT -i lo -j ACCEPT",
+         f"-A INPUT -i lo -j ACCEPT\n{RULE}\n-A INPUT -i eth0 -j DROP"),
+        ("IPT019", "-A INPUT -i lo -j ACCEPT\n-I INPUT 2 -i eth0 -j DROP", None),
+        ("IPT022", RULE.replace("tcp --dport", "tcp\x07 --dport"), RULE),
+        ("IPT024", f":A - [0:0]\n:A - [0:0]\n-A INPUT -j A\n-A A -i lo -j ACCEPT\n{RULE}",
+         f":A - [0:0]\n-A INPUT -j A\n-A A -i lo -j ACCEPT\n{RULE}"),
+        ("IPT120", "-A INPUT -m tcp --tcp-flags SYN,ACK SYN -j DROP",
+         "-A INPUT -p tcp -m tcp --tcp-flags SYN,ACK SYN -j DROP"),
+        ("IPT206", f":A - [0:0]\n{RULE}\n-A A -j DROP", RULE),
+        ("IPT207", f":A - [0:0]\n-A INPUT -j A\n{RULE}", f":A - [0:0]\n{RULE}"),
+        ("IPT309", "-A INPUT -p tcp -m tcp --dport 80 -m conntrack --ctstate NEW -j ACCEPT",
+         "-A INPUT -p tcp -m tcp --syn --dport 80 -m conntrack --ctstate NEW -j ACCEPT"),
+        ("IPT401", f"{TEN}{ESTABLISHED}", f"{ESTABLISHED}\n{TEN.rstrip()}"),
+        ("IPT502", '-A INPUT -p icmp -j ULOG --ulog-prefix "a b"',
+         '-A INPUT -p icmp -j NFLOG --nflog-group 1 --nflog-prefix "a b"'),
+        ("IPT502", "-A INPUT -p icmp -j ULOG --ulog-nlgroup 3 --ulog-cprange 64",
+         "-A INPUT -p icmp -j NFLOG --nflog-group 3 --nflog-size 64"),
+    ],
+)  # fmt: skip
+def test_unsafe_fix(code: str, before: str, after: str | None) -> None:
+    text = f"*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n:OUTPUT ACCEPT [0:0]\n{before}\nCOMMIT\n"
+    # What else there may be to cure is not what this is about.
+    fixed = api.fix(api.parse(text), unsafe=True, select=(code,))
+    assert fixed.text == text.replace(before, before if after is None else after)
+
+
 CORPUS = Path(__file__).resolve().parents[3] / "shared" / "corpus"
 
 
