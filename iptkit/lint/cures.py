@@ -164,21 +164,45 @@ def _without_counters(found: Diagnostic, lines: list[str]) -> Iterator[Change]:
                 yield number, hit.start(), hit.end(), "[0:0]"
 
 
-def _two_rules(found: Diagnostic, lines: list[str]) -> Iterator[Change]:
-    number, raw, start, end = _parts(found, lines)
-    if re.search(r"!\s+--\S+\s+\Z", raw[:start]):
-        return
+def _grouped(ports: list[str]) -> list[str]:
+    """Ports and ranges, as many in a list as one multiport takes."""
     groups: list[list[str]] = [[]]
     used = 0
-    for item in raw[start:end].split(","):
+    for item in ports:
         slots = 2 if ":" in item else 1
         if used + slots > SLOTS:
             groups.append([])
             used = 0
         groups[-1].append(item)
         used += slots
-    rules = [raw[:start] + ",".join(group) + raw[end:] for group in groups]
+    return [",".join(group) for group in groups]
+
+
+def _two_rules(found: Diagnostic, lines: list[str]) -> Iterator[Change]:
+    number, raw, start, end = _parts(found, lines)
+    if re.search(r"!\s+--\S+\s+\Z", raw[:start]):
+        return
+    rules = [raw[:start] + group + raw[end:] for group in _grouped(raw[start:end].split(","))]
     yield number, 0, len(raw), "\n".join(rules)
+
+
+def _merged(found: Diagnostic, lines: list[str]) -> Iterator[Change]:
+    """The rules from a line on that differ in one port only, as one with multiport."""
+    number, raw, _, _ = _parts(found, lines)
+    hit = re.search(r"(?<!! )(?<!\S)(?:-m (?:tcp|udp) )?--([ds]port) ([0-9:]+)(?= -[mjg] |\Z)", raw)
+    if not hit:
+        return
+    before, after = raw[: hit.start(2)], raw[hit.end() :]
+    ports = []
+    for other in lines[number - 1 :]:
+        port = other[len(before) : len(other) - len(after)]
+        if other != before + port + after or not re.fullmatch("[0-9:]+", port):
+            break
+        ports.append(port)
+    match = f"{raw[: hit.start()]}-m multiport --{hit[1]}s "
+    yield number, 0, len(raw), "\n".join([match + group + after for group in _grouped(ports)])
+    for at in range(number + 1, number + len(ports)):
+        yield at, 0, len(lines[at - 1]) + 1, ""
 
 
 # -- words
@@ -376,6 +400,7 @@ _CURES: dict[str, Cure] = {
     "IPT315": _from_loopback,
     "IPT317": _without_line,
     "IPT401": _to_top,
+    "IPT403": _merged,
     "IPT501": _conntrack,
     "IPT502": _nflog,
     "IPT504": _replaced("CT --notrack"),

@@ -57,6 +57,12 @@ def look_at(case: Case, unsafe: bool) -> None:
 
 RULE = "-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT"
 ESTABLISHED = "-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
+THREE = "".join(f"-A INPUT -p tcp -m tcp --dport {port} -j ACCEPT\n" for port in (25, 80, "100:200"))
+MANY = "\n".join(f"-A INPUT -p udp --sport {port} -m mark --mark 0x1 -j DROP" for port in range(1, 18))
+MERGED = "\n".join(
+    f"-A INPUT -p udp -m multiport --sports {ports} -m mark --mark 0x1 -j DROP"
+    for ports in (",".join(map(str, range(1, 16))), "16,17")
+)
 TEN = "".join(f"-A INPUT -s 10.0.0.{n}/32 -p tcp -m tcp --dport 22 -j ACCEPT\n" for n in range(10))
 
 
@@ -84,6 +90,8 @@ TEN = "".join(f"-A INPUT -s 10.0.0.{n}/32 -p tcp -m tcp --dport 22 -j ACCEPT\n" 
         ("IPT309", "-A INPUT -p tcp -m tcp --dport 80 -m conntrack --ctstate NEW -j ACCEPT",
          "-A INPUT -p tcp -m tcp --syn --dport 80 -m conntrack --ctstate NEW -j ACCEPT"),
         ("IPT401", f"{TEN}{ESTABLISHED}", f"{ESTABLISHED}\n{TEN.rstrip()}"),
+        ("IPT403", THREE + RULE, "-A INPUT -p tcp -m multiport --dports 25,80,100:200,22 -j ACCEPT"),
+        ("IPT403", MANY, MERGED),
         ("IPT502", '-A INPUT -p icmp -j ULOG --ulog-prefix "a b"',
          '-A INPUT -p icmp -j NFLOG --nflog-group 1 --nflog-prefix "a b"'),
         ("IPT502", "-A INPUT -p icmp -j ULOG --ulog-nlgroup 3 --ulog-cprange 64",
