@@ -46,7 +46,10 @@ class Aside:
         pieces = []
         while piece := os.read(self._results, _PIECE):
             pieces.append(piece)
-        _, status = os.waitpid(self._pid, 0)
+        try:
+            _, status = os.waitpid(self._pid, 0)
+        except ChildProcessError:  # started with SIGCHLD ignored (signal(7)), nobody learns how children end
+            status = -1
         self._ended = True
         return None if status else b"".join(pieces)
 
@@ -59,8 +62,10 @@ class Aside:
             import signal  # few runs need it
 
             with contextlib.suppress(OSError):
-                os.kill(self._pid, signal.SIGKILL)
-                os.waitpid(self._pid, 0)
+                # Only while it runs is the number surely that of this child.
+                if os.waitpid(self._pid, os.WNOHANG) == (0, 0):
+                    os.kill(self._pid, signal.SIGKILL)
+                    os.waitpid(self._pid, 0)
 
 
 def start(work: Callable[[], bytes]) -> Aside | None:

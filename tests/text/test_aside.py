@@ -66,6 +66,17 @@ def test_a_child_nobody_waits_for() -> None:
     assert not children()
 
 
+def test_a_child_whose_end_is_not_told() -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        child = aside.start(lambda: b"x")
+        assert child is not None
+        with child:
+            assert child.result() is None
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
 def test_no_child(monkeypatch: pytest.MonkeyPatch) -> None:
     def fork() -> int:
         raise BlockingIOError
