@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 HeaderOption = tuple[int, int]  # type and length of one option; the length ANY is not looked at
 ANY = 0xFF
 LIMIT = 16  # IP6T_OPTS_OPTSNR
-_NEGATIVE = re.compile(r"[ \t\n\v\f\r]*-(?=\d)")
+_NEGATIVE = re.compile(r"\A[ \t\n\v\f\r]*-(?=\d)")
 
 
 def options_match(
