@@ -19,7 +19,7 @@ from iptkit.extensions.core import BUILTIN_CHAINS, CHAIN_NAME_LIMIT, NETWORKS, V
 from iptkit.extensions.registry import TARGETS, find_target
 from iptkit.extensions.spec import HOOKS
 from iptkit.ruleset.binding import RULE_COMMANDS, Fault, Memo, SegmentFault, did_you_mean
-from iptkit.ruleset.bound import mentioned
+from iptkit.ruleset.bound import check_target_name, mentioned
 from iptkit.ruleset.model import NO_COUNTERS, BrokenRule, Chain, Rule, Ruleset, Table
 from iptkit.ruleset.steps import (
     Append,
@@ -789,7 +789,11 @@ class _Interpreter:
             return
         if bound.ends:
             if bound.ends != "family":
-                self.out.ended = bound.ends
+                faults = self._read_before_end(line, bound)
+                if faults:
+                    self._broken(line, self._chain_name(line, bound), faults)
+                else:
+                    self.out.ended = bound.ends
             return
         values, faults = self._values(line, bound)
         if faults:
@@ -825,6 +829,30 @@ class _Interpreter:
         """The faults of the shape, and of values on the way: in the order of the words."""
         _, faults = self._values(line, bound)
         return sorted((*bound.faults, *faults), key=lambda f: f.word)
+
+    def _read_before_end(self, line: RuleLine, bound: Bound) -> list[Fault]:
+        """What is wrong with values before a -h or -V: all are read on the way there, but addresses.
+
+        Of a target the name is looked at, and not yet what it needs.
+        """
+        values, faults = self._values(line, bound)
+        holes = dict(zip(bound.shape.holes, range(len(bound.memos)), strict=True))
+        found = []
+        for fault in faults:
+            hole = holes[fault.word]
+            if hole == bound.jump:
+                try:
+                    check_target_name(unquote(line.values[hole]))
+                except ValueError:
+                    found.append(fault)
+            elif bound.memos[hole].type is not NETWORKS:
+                found.append(fault)
+        if not faults and bound.position is not None:
+            try:
+                self._position(bound, values)
+            except _Refused as refused:
+                found.append(refused.fault)
+        return found
 
     def _values(self, line: RuleLine, bound: Bound) -> tuple[tuple[Any, ...], list[Fault]]:
         """The values of a line, or what is wrong with them."""

@@ -183,3 +183,31 @@ def test_any_blanks_between_words(blanks: str) -> None:
     assert outcome.diagnostics == []
     first, second = outcome.ruleset.tables["mangle"].chains["PREROUTING"].rules
     assert first.identity() == second.identity()
+
+
+@pytest.mark.parametrize(
+    ("rule", "status"),
+    [
+        ("-m quota --quota 1 --help", 0),
+        ("-m quota --quota 1M --help", 2),
+        ("-m quota --quota 1M -V", 2),
+        ("--help -m quota --quota 1M", 0),
+        ("-s 300.1.1.1 -h", 0),
+        ("-i abcdefghijklmnopqrst -h", 2),
+        ("-j NOSUCH -h", 0),
+        ("-j MARK -h", 0),
+        ("-j abcdefghijklmnopqrstuvwxyzabcdefg -h", 2),
+        ("-g nosuch -h", 0),
+    ],
+)
+def test_values_before_help_are_read(rule: str, status: int) -> None:
+    """As the real tool does, which reads options one by one; addresses and what a target needs come last."""
+    outcome = interpret(parse(Source.of(f"*filter\n-A FORWARD {rule}\nCOMMIT\n")), Binder(4))
+    assert outcome.status == status
+    assert bool(outcome.ended) == (status == 0)
+
+
+@pytest.mark.parametrize(("position", "status"), [("1", 0), ("x", 2)])
+def test_a_position_before_help_is_read(position: str, status: int) -> None:
+    outcome = interpret(parse(Source.of(f"*filter\n-I FORWARD {position} --help\nCOMMIT\n")), Binder(4))
+    assert outcome.status == status
