@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import struct
 from array import array
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.core import VERDICTS
 from iptkit.kernel.entries import FRONTS
@@ -185,6 +185,26 @@ class Part(NamedTuple):
     onward: array[int]
     chains: list[str]
     runs: dict[str, Run]
+
+    def packed(self) -> tuple[object, ...]:
+        """As marshal takes it, for another process."""
+        runs = {name: tuple(run) for name, run in self.runs.items()}
+        arrays = [each.tobytes() for each in (self.counters, self.jumps_at, self.jumps_to, self.onward)]
+        return self.memory, *arrays, self.chains, runs
+
+    @classmethod
+    def unpacked(cls, packed: tuple[Any, ...]) -> Part:
+        """The part that another process of this program packed."""
+        memory, counters, jumps_at, jumps_to, onward, chains, runs = packed
+        return cls(
+            memory,
+            array("Q", counters),
+            array("Q", jumps_at),
+            array("L", jumps_to),
+            array("Q", onward),
+            chains,
+            {name: Run(*run) for name, run in runs.items()},
+        )
 
 
 def encode_part(table: Table, encoder: Encoder) -> Part:

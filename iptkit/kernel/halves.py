@@ -10,12 +10,12 @@ does it all, the ordinary way, and says what there is to say.
 
 from __future__ import annotations
 
+import contextlib
 import marshal
-from array import array
 from typing import TYPE_CHECKING
 
 from iptkit.extensions.ipset import SetUse
-from iptkit.kernel.block import Part, Run, encode_part
+from iptkit.kernel.block import Part, encode_part
 from iptkit.kernel.entries import Encoder
 from iptkit.kernel.errors import KernelError
 from iptkit.ruleset.interpret import interpret_part
@@ -23,8 +23,7 @@ from iptkit.syntax.parser import Parser
 from iptkit.text import aside
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Self
+    from collections.abc import Iterator, Sequence
 
     from iptkit.ruleset.binding import Binder
     from iptkit.ruleset.interpret import Outcome
@@ -33,62 +32,89 @@ if TYPE_CHECKING:
     from iptkit.text.aside import Aside
     from iptkit.text.source import Source
 
-LARGE = 10_000
-"""Lines of a file that is worth a second process."""
-
 
 class Together(Exception):  # it is no error
     """The file has to be done in one piece."""
 
 
 class Half:
-    """The first half of a file, while a child has the second.  A context manager, as the child is one."""
+    """One half of a file: what each of the two processes does with its own."""
 
     def __init__(
-        self, source: Source, binder: Binder, at: int, counters: bool, table: str | None, child: Aside
+        self, source: Source, lines: tuple[int, int], binder: Binder, *, counters: bool, table: str | None
     ) -> None:
         self._source = source
+        self._lines = lines
         self._binder = binder
-        self._at = at
         self._counters = counters
         self._table = table
-        self._child = child
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._child.__exit__()
 
     def document(self) -> Document:
-        """Its lines, and all that are no rules.  Raises Together."""
-        return _document(self._source, 0, self._at)
+        """Its rules, and all lines that are none.  Raises Together."""
+        document = Parser().parse_part(self._source, *self._lines)
+        if document is None:
+            raise Together
+        return document
 
-    def interpret(self, document: Document, base: Ruleset) -> Outcome:
-        """What it does to a state: as interpret, with half of the rules.  Raises Together."""
-        return _interpreted(document, self._binder, base, self._counters, self._table)
+    def interpret(self, document: Document, base: Ruleset | None) -> Outcome:
+        """What it does to a state, with its own rules alone.  Raises Together."""
+        binder = self._binder
+        outcome = interpret_part(document, binder, base=base, counters=self._counters, table=self._table)
+        # Only the machine knows the numbers of sets, and the structs of what iptkit does not know.
+        if outcome is None or binder.uses(SetUse) or binder.uses_unknown():
+            raise Together
+        return outcome
+
+    def encode(self, outcome: Outcome) -> dict[str, Part]:
+        """Its rules of each table, which leave their chains.  Raises Together."""
+        encoder = Encoder(self._binder.family, keep=False)
+        try:
+            return {name: encode_part(outcome.ruleset.tables[name], encoder) for name in outcome.tables}
+        except KernelError as error:
+            raise Together from error
+
+    def packed(self) -> bytes:
+        """All of that, for the other process.  Raises Together."""
+        outcome = self.interpret(self.document(), None)
+        return marshal.dumps({name: part.packed() for name, part in self.encode(outcome).items()})
+
+
+class Halved:
+    """A Reading of the first half of a file, while a child has the second."""
+
+    def __init__(self, first: Half, child: Aside) -> None:
+        self.document = first.document
+        self.interpret = first.interpret
+        self._first = first
+        self._child = child
 
     def parts(self, outcome: Outcome) -> dict[str, Sequence[Part]]:
-        """The rules of each table, encoded: those of this half, which leave their chains, and the child's.
-
-        Raises Together.
-        """
-        ours = _encoded(outcome, self._binder)
+        """The rules of each table, encoded: those of this half, and the child's.  Raises Together."""
+        ours = self._first.encode(outcome)
         sent = self._child.result()
         if sent is None:
             raise Together
-        parts = marshal.loads(sent)  # noqa: S302  # from a child of our own
-        theirs = {name: _unpacked(*part) for name, part in parts.items()}
-        return {name: (part, theirs[name]) for name, part in ours.items()}
+        theirs = marshal.loads(sent)  # noqa: S302  # from a child of our own
+        return {name: (part, Part.unpacked(theirs[name])) for name, part in ours.items()}
 
 
-def begin(source: Source, binder: Binder, *, counters: bool, table: str | None) -> Half | None:
-    """Have a child begin with the second half of a file; None where there is nothing to gain or no child."""
-    if source.text.count("\n") < LARGE:
-        return None
+@contextlib.contextmanager
+def halved(source: Source, binder: Binder, *, counters: bool, table: str | None) -> Iterator[Halved | None]:
+    """Have a child begin with the second half of a file; None where there is nothing to gain, or no child."""
+    count = source.text.count("\n")
+    if count < aside.LARGE:
+        yield None
+        return
     at = _middle(source.text)
-    child = aside.start(lambda: _second(source, binder, at, counters, table))
-    return None if child is None else Half(source, binder, at, counters, table, child)
+    first, second = (
+        Half(source, lines, binder, counters=counters, table=table) for lines in ((0, at), (at, count + 1))
+    )
+    child = aside.start(second.packed)
+    if child is None:
+        yield None
+        return
+    with child:
+        yield Halved(first, child)
 
 
 def _middle(text: str) -> int:
@@ -110,68 +136,3 @@ def _middle(text: str) -> int:
             return text.count("\n", 0, begin + left + 1)
         left -= end - begin
     return 0
-
-
-def _second(source: Source, binder: Binder, at: int, counters: bool, table: str | None) -> bytes:
-    document = _document(source, at, source.text.count("\n") + 1)
-    outcome = _interpreted(document, binder, None, counters, table)
-    del document
-    return marshal.dumps({name: _packed(part) for name, part in _encoded(outcome, binder).items()})
-
-
-def _document(source: Source, first: int, last: int) -> Document:
-    document = Parser().parse_part(source, first, last)
-    if document is None:
-        raise Together
-    return document
-
-
-def _interpreted(
-    document: Document, binder: Binder, base: Ruleset | None, counters: bool, table: str | None
-) -> Outcome:
-    outcome = interpret_part(document, binder, base=base, counters=counters, table=table)
-    # Only the machine knows the numbers of sets, and the structs of what iptkit does not know.
-    if outcome is None or binder.uses(SetUse) or binder.uses_unknown():
-        raise Together
-    return outcome
-
-
-def _encoded(outcome: Outcome, binder: Binder) -> dict[str, Part]:
-    encoder = Encoder(binder.family, keep=False)
-    try:
-        return {name: encode_part(outcome.ruleset.tables[name], encoder) for name in outcome.tables}
-    except KernelError as error:
-        raise Together from error
-
-
-def _packed(part: Part) -> tuple[object, ...]:
-    """A part as marshal takes it."""
-    return (
-        part.memory,
-        part.counters.tobytes(),
-        part.jumps_at.tobytes(),
-        part.jumps_to.tobytes(),
-        part.onward.tobytes(),
-        part.chains,
-        {name: tuple(run) for name, run in part.runs.items()},
-    )
-
-
-def _unpacked(
-    memory: bytes,
-    counters: bytes,
-    jumps_at: bytes,
-    jumps_to: bytes,
-    onward: bytes,
-    chains: list[str],
-    runs: dict[str, tuple[int, ...]],
-) -> Part:
-    return Part(
-        memory,
-        array("Q", counters),
-        array("Q", jumps_at),
-        array("L", jumps_to),
-        array("Q", onward),
-        chains,
-        {name: Run(*run) for name, run in runs.items()},
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from iptkit.kernel import halves
 from iptkit.kernel.plan import make_plan
@@ -14,13 +14,14 @@ from iptkit.text.record import NamedTuple
 from iptkit.text.source import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from iptkit.kernel.backend import Backend
-    from iptkit.kernel.halves import Half
+    from iptkit.kernel.block import Part
     from iptkit.kernel.plan import Plan
     from iptkit.ruleset.binding import Binder
     from iptkit.ruleset.interpret import Outcome
+    from iptkit.ruleset.model import Ruleset
     from iptkit.syntax.document import Document
 
 
@@ -63,16 +64,18 @@ def restore(
     """
     if backend.name == "nft" and source.text[-1:] not in ("", "\n"):
         source = Source(source.name, source.text + "\n")  # iptables-nft-restore does not mind
-    asked = _Asked(noflush, counters, table, test, look, per_table, keep, confirm)
+    options = _Options(noflush, counters, table, test, look, per_table, keep, confirm)
+    whole = _Whole(source, binder, backend, options)
     if backend.takes_parts and not (noflush or test or look or per_table or keep):
-        half = halves.begin(source, binder, counters=counters, table=table)
-        if half is not None:
-            with half, contextlib.suppress(halves.Together):
-                return _restore(source, binder, backend, asked, half)
-    return _restore(source, binder, backend, asked, None)
+        with (
+            contextlib.suppress(halves.Together),
+            halves.halved(source, binder, counters=counters, table=table) as reading,
+        ):
+            return _restore(reading or whole, source, binder, backend, options)
+    return _restore(whole, source, binder, backend, options)
 
 
-class _Asked(NamedTuple):
+class _Options(NamedTuple):
     """The options of a restore."""
 
     noflush: bool
@@ -85,25 +88,57 @@ class _Asked(NamedTuple):
     confirm: float | None
 
 
+class _Reading(Protocol):
+    """How a text is read: in one piece, or in two, and then perhaps not to the end (halves.Together)."""
+
+    @property
+    def document(self) -> Callable[[], Document]:
+        """Its lines."""
+
+    @property
+    def interpret(self) -> Callable[[Document, Ruleset], Outcome]:
+        """What they do to a state."""
+
+    def parts(self, outcome: Outcome) -> dict[str, Sequence[Part]] | None:
+        """The rules, where they are encoded already (Plan.parts)."""
+
+
+class _Whole:
+    """A text read in one piece."""
+
+    def __init__(self, source: Source, binder: Binder, backend: Backend, options: _Options) -> None:
+        self._source = source
+        self._binder = binder
+        self._backend = backend
+        self._options = options
+
+    def document(self) -> Document:
+        # The process's own parser remembers the shapes it met, for the next text.
+        return parse(self._source) if self._options.keep else Parser().parse(self._source)
+
+    def interpret(self, document: Document, base: Ruleset) -> Outcome:
+        return interpret(
+            document,
+            self._binder,
+            base=base,
+            noflush=self._options.noflush,
+            counters=self._options.counters,
+            table=self._options.table,
+            backend="nft" if self._backend.name == "nft" else "legacy",
+        )
+
+    def parts(self, outcome: Outcome) -> None:
+        return None
+
+
 def _restore(
-    source: Source, binder: Binder, backend: Backend, asked: _Asked, half: Half | None
+    reading: _Reading, source: Source, binder: Binder, backend: Backend, options: _Options
 ) -> Transaction:
-    noflush, counters, table, test, look, per_table, keep, confirm = asked
-    document = half.document() if half is not None else _parsed(source, keep)
+    noflush, counters, table, test, look, per_table, keep, confirm = options
+    document = reading.document()
     with backend.lock():
         before = backend.state(binder, rules=noflush or look)
-        if half is not None:
-            outcome = half.interpret(document, before)
-        else:
-            outcome = interpret(
-                document,
-                binder,
-                base=before,
-                noflush=noflush,
-                counters=counters,
-                table=table,
-                backend="nft" if backend.name == "nft" else "legacy",
-            )
+        outcome = reading.interpret(document, before)
         refused = bool(outcome.status or outcome.ended)
         if refused and not per_table:
             return Transaction(outcome, None, False, backend.name)
@@ -114,19 +149,13 @@ def _restore(
             return Transaction(outcome, plan, False, backend.name)
         if not keep:
             del document
-        if half is not None:
-            plan = plan._replace(parts=half.parts(outcome))
+        plan = plan._replace(parts=reading.parts(outcome))
         if confirm is None:
             with _unbroken():
                 backend.commit(plan, counters=counters, per_table=per_table, keep=keep)
         else:
             _commit_watched(backend, plan, confirm, counters=counters, keep=keep)
         return Transaction(outcome, plan if keep else None, True, backend.name)
-
-
-def _parsed(source: Source, keep: bool) -> Document:
-    # The process's own parser remembers the shapes it met, for the next text.
-    return parse(source) if keep else Parser().parse(source)
 
 
 def _commit_watched(backend: Backend, plan: Plan, seconds: float, *, counters: bool, keep: bool) -> None:

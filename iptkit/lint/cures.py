@@ -63,9 +63,13 @@ def _first_rule(chain: str, number: int, lines: list[str]) -> int:
 # -- lines
 
 
+def _gone(number: int, lines: list[str]) -> Change:
+    """Without a line, its end too."""
+    return number, 0, len(lines[number - 1]) + 1, ""
+
+
 def _without_line(found: Diagnostic, lines: list[str]) -> Iterator[Change]:
-    number = found.span.line
-    yield number, 0, len(lines[number - 1]) + 1, ""
+    yield _gone(found.span.line, lines)
 
 
 def _without_chain(found: Diagnostic, lines: list[str]) -> Iterator[Change]:
@@ -77,14 +81,14 @@ def _without_chain(found: Diagnostic, lines: list[str]) -> Iterator[Change]:
             return
         hit = _APPENDED.match(lines[at - 1])
         if hit and hit[2] == raw[start:end].lstrip(":"):
-            yield at, 0, len(lines[at - 1]) + 1, ""
+            yield _gone(at, lines)
 
 
 def _not_again(found: Diagnostic, lines: list[str]) -> Iterator[Change]:
     """Without a line that declares a user chain again."""
     number, raw, _, _ = _parts(found, lines)
     if re.match(r":\S+ -(?!\S)|-N ", raw):
-        yield number, 0, len(raw) + 1, ""
+        yield _gone(number, lines)
 
 
 def _to_top(found: Diagnostic, lines: list[str]) -> Iterator[Change]:
@@ -94,7 +98,7 @@ def _to_top(found: Diagnostic, lines: list[str]) -> Iterator[Change]:
     top = hit and _first_rule(hit[2], number, lines)
     if top:
         yield top, 0, 0, raw + "\n"
-        yield number, 0, len(raw) + 1, ""
+        yield _gone(number, lines)
 
 
 def _declared(found: Diagnostic, lines: list[str]) -> Iterator[Change]:
@@ -109,7 +113,7 @@ def _declared(found: Diagnostic, lines: list[str]) -> Iterator[Change]:
         top = _first_rule(inserted[1], number, lines)
         if top:
             yield top, 0, 0, rule + "\n"
-            yield number, 0, len(raw) + 1, ""
+            yield _gone(number, lines)
         else:
             yield number, 0, len(raw), rule
 
@@ -202,7 +206,7 @@ def _merged(found: Diagnostic, lines: list[str]) -> Iterator[Change]:
     match = f"{raw[: hit.start()]}-m multiport --{hit[1]}s "
     yield number, 0, len(raw), "\n".join([match + group + after for group in _grouped(ports)])
     for at in range(number + 1, number + len(ports)):
-        yield at, 0, len(lines[at - 1]) + 1, ""
+        yield _gone(at, lines)
 
 
 # -- words
@@ -353,8 +357,8 @@ def _conntrack(found: Diagnostic, lines: list[str]) -> Iterator[Change]:
 
 def _from_loopback(found: Diagnostic, lines: list[str]) -> Iterator[Change]:
     number, raw, _, _ = _parts(found, lines)
-    hit = re.match(r"(?:\[[0-9:]+\] )?-A INPUT ", raw)
-    if hit and "-i " not in raw:
+    hit = _APPENDED.match(raw)
+    if hit and hit[2] == "INPUT" and "-i " not in raw:
         yield number, hit.end(), hit.end(), "-i lo "
 
 

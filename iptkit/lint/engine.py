@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import marshal
 from typing import TYPE_CHECKING
 
 from iptkit.lint.check import FileCheck, SectionCheck, UseCheck, ValueCheck
@@ -14,7 +13,7 @@ from iptkit.lint.registry import asks_packets, checks
 from iptkit.lint.suppress import Suppressions
 from iptkit.ruleset.interpret import interpret
 from iptkit.text import aside
-from iptkit.text.diagnostic import Diagnostic, Edit, Severity, Span
+from iptkit.text.diagnostic import Diagnostic, Severity, Span, packed, unpacked
 from iptkit.text.uncollected import Uncollected
 
 if TYPE_CHECKING:
@@ -25,10 +24,6 @@ if TYPE_CHECKING:
     from iptkit.lint.select import Selection
     from iptkit.ruleset.binding import Binder
     from iptkit.syntax.document import Document
-
-
-LARGE = 10_000
-"""Lines of a file that is worth a second process."""
 
 
 def run(
@@ -56,13 +51,13 @@ def _run(
     wanted = [check for check in checks() if selection.wants(check)]
     packets = [check for check in wanted if asks_packets(check)]
     others = [check for check in wanted if not asks_packets(check)]
-    child = aside.start(lambda: _packed(_looks(facts, others))) if len(document.lines) >= LARGE else None
+    child = aside.start(lambda: packed(_looks(facts, others))) if len(document.lines) >= aside.LARGE else None
     with child or contextlib.nullcontext():
         for section in facts.sections:
             found += section.refusals
         found += _looks(facts, packets)
         sent = None if child is None else child.result()
-    found += _looks(facts, others) if sent is None else _unpacked(sent)
+    found += _looks(facts, others) if sent is None else unpacked(sent)
     found = [meant.at_written(each) for each in _settled(found)]
     kept = [each for each in found if selection.keeps(each) and _concerns(each, backends)]
     return sorted(Suppressions(document).apply(kept, selection), key=lambda d: (d.span, d.code))
@@ -85,44 +80,6 @@ def _looks(facts: Facts, wanted: list[Check]) -> list[Diagnostic]:
         if values.wanted:
             found += values.look(section)
     return found
-
-
-def _packed(found: list[Diagnostic]) -> bytes:
-    """Findings as bytes: marshal takes no tuples with names."""
-    return marshal.dumps(
-        [
-            (
-                each.code,
-                each.name,
-                int(each.severity),
-                each.message,
-                tuple(each.span),
-                each.hint,
-                [(tuple(span), what) for span, what in each.related],
-                each.backends,
-                [(tuple(edit.span), edit.text, edit.safe) for edit in each.fix],
-            )
-            for each in found
-        ]
-    )
-
-
-def _unpacked(packed: bytes) -> list[Diagnostic]:
-    found = marshal.loads(packed)  # noqa: S302  # from a child of our own
-    return [
-        Diagnostic(
-            code,
-            name,
-            Severity(severity),
-            message,
-            Span(*span),
-            hint,
-            tuple([(Span(*place), what) for place, what in related]),
-            backends,
-            tuple([Edit(Span(*place), text, safe) for place, text, safe in fix]),
-        )
-        for code, name, severity, message, span, hint, related, backends, fix in found
-    ]
 
 
 def _look_at_uses(section: SectionFacts, wanted: list[UseCheck]) -> Iterator[Diagnostic]:

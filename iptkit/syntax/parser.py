@@ -160,14 +160,12 @@ class Parser:
                     continue
                 found = counted(raw)
                 if found is None:
-                    odd.append(self._slow(number, raw, number != unended))
-                    add(odd[-1])
+                    add(self._odd(number, raw, unended, odd))
                     continue
                 body = raw[found.end() :]
                 counters = CountersText(found[1], found[2], 0, found.end() - 1)
             if unusual and (len(raw) > WORD_LIMIT or "\0" in raw):
-                odd.append(self._slow(number, raw, number != unended))
-                add(odd[-1])
+                add(self._odd(number, raw, unended, odd))
                 continue
             parts = split(body)
             key = "\n".join(parts[::2])
@@ -176,8 +174,7 @@ class Parser:
             except KeyError:
                 shape = self._new_key(key)
             if shape is None:
-                odd.append(self._slow(number, raw, number != unended))
-                add(odd[-1])
+                add(self._odd(number, raw, unended, odd))
             else:
                 add(RuleLine(number, raw, counters, shape, parts[1::2]))
         return lines
@@ -257,6 +254,11 @@ class Parser:
         if shape is None:
             shape = self._shapes[head, tail] = Shape(head, tail)
         return shape
+
+    def _odd(self, number: int, raw: str, unended: int, odd: list[RuleLine]) -> RuleLine:
+        """A line that is not plain, noted as one."""
+        odd.append(self._slow(number, raw, number != unended))
+        return odd[-1]
 
     def _slow(self, number: int, raw: str, ended: bool) -> RuleLine:
         text = raw + "\n" if ended else raw

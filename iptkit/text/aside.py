@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
 
+LARGE = 10_000
+"""Lines of a file that is worth a second process."""
 _PIECE = 1 << 20  # bytes read at once
 _allowed = False
 
@@ -23,7 +25,7 @@ _allowed = False
 def allow() -> None:
     """From now on this process may fork: it has one thread, and gets no more."""
     global _allowed  # noqa: PLW0603  # of the process, as are its threads
-    _allowed = hasattr(os, "fork") and processors() > 1
+    _allowed = True
 
 
 def processors() -> int:
@@ -70,7 +72,7 @@ class Aside:
 
 def start(work: Callable[[], bytes]) -> Aside | None:
     """Have a child do it, with all that is known here now; None where there is none to have."""
-    if not _allowed:
+    if not _allowed or not hasattr(os, "fork") or processors() < 2:
         return None
     results, out = os.pipe()
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import marshal
 
 from iptkit.text.record import NamedTuple
 
@@ -54,6 +55,36 @@ class Edit(NamedTuple):
     span: Span
     text: str
     safe: bool
+
+
+def packed(found: list[Diagnostic]) -> bytes:
+    """Findings as bytes, for another process; see `unpacked`."""
+    return marshal.dumps([_plain(each) for each in found])
+
+
+def unpacked(found: bytes) -> list[Diagnostic]:
+    """The findings that another process of this program packed."""
+    return [
+        Diagnostic(
+            code,
+            name,
+            Severity(severity),
+            message,
+            Span(*span),
+            hint,
+            tuple([(Span(*place), what) for place, what in related]),
+            backends,
+            tuple([Edit(Span(*place), text, safe) for place, text, safe in fix]),
+        )
+        for code, name, severity, message, span, hint, related, backends, fix in marshal.loads(found)  # noqa: S302  # our own
+    ]
+
+
+def _plain(value: object) -> object:
+    """Tuples without names and numbers without, as marshal takes them."""
+    if isinstance(value, tuple):
+        return tuple([_plain(each) for each in value])
+    return int(value) if isinstance(value, Severity) else value
 
 
 BOTH = ("legacy", "nft")

@@ -31,7 +31,3 @@ class Pattern:
     @functools.cached_property
     def fullmatch(self) -> Callable[..., re.Match[str] | None]:
         return self._compiled.fullmatch
-
-    @functools.cached_property
-    def search(self) -> Callable[..., re.Match[str] | None]:
-        return self._compiled.search

@@ -72,15 +72,20 @@ def blocks(tables: Any, family: Family, parts: dict[str, Sequence[Part]]) -> dic
 def in_halves(text: str, family: Family, at: int) -> dict[str, Block]:
     """As the two processes do it, one after the other here, with the sending between them."""
     source = Source("x", text)
-    sent = halves._second(source, Binder(family), at, True, None)
+    count = text.count("\n") + 1
+    first, second = (
+        halves.Half(source, lines, Binder(family), counters=True, table=None)
+        for lines in ((0, at), (at, count))
+    )
+    sent = second.packed()
 
     class Child:
         def result(self) -> bytes:
             return sent
 
-    half = halves.Half(source, Binder(family), at, True, None, Child())  # type: ignore[arg-type]  # as one
-    outcome = half.interpret(half.document(), None)  # type: ignore[arg-type]  # on nothing
-    parts = half.parts(outcome)
+    reading = halves.Halved(first, Child())  # type: ignore[arg-type]  # as one
+    outcome = reading.interpret(reading.document(), None)
+    parts = reading.parts(outcome)
     assert not any(
         chain.rules for table in outcome.ruleset.tables.values() for chain in table.chains.values()
     )
@@ -175,16 +180,16 @@ def test_in_a_kernel(processors: str, netns: Netns, tmp_path: Path) -> None:
     if aside.processors() < 2:
         pytest.skip("needs two processors")
     file = tmp_path / "large.save"
-    file.write_text(large(halves.LARGE))
+    file.write_text(large(aside.LARGE))
     netns.run("taskset", "-c", processors, *PROGRAM, "restore", "-c", "--backend", "legacy", str(file))
     saved = netns.save("iptables-legacy-save", "-c")
-    assert saved.count("-A ONE") == sum(bool(n % 3) for n in range(halves.LARGE))
+    assert saved.count("-A ONE") == sum(bool(n % 3) for n in range(aside.LARGE))
     rules = [line for line in saved.split("\n") if line.startswith("[0:0] -A")]
-    wanted = [f"[0:0] {line}" for line in large(halves.LARGE).split("\n") if line.startswith("-A")]
+    wanted = [f"[0:0] {line}" for line in large(aside.LARGE).split("\n") if line.startswith("-A")]
     for chain in ("INPUT", "ONE"):
         assert [r for r in rules if f"-A {chain} " in r] == [w for w in wanted if f"-A {chain} " in w]
     # A fault in either half: said as ever, and nothing is changed.
-    lines = large(halves.LARGE).split("\n")
+    lines = large(aside.LARGE).split("\n")
     for at in (20, len(lines) - 20):
         file.write_text("\n".join([*lines[:at], "-A ONE -p tpc -j DROP", *lines[at:]]))
         result = netns.run(*PROGRAM, "restore", "-c", "--backend", "legacy", str(file), check=False)

@@ -13,7 +13,7 @@ from iptkit.lint.registry import MODULES, PACKETS, asks_packets, checks
 from iptkit.ruleset.binding import Binder
 from iptkit.ruleset.interpret import interpret
 from iptkit.text import aside
-from iptkit.text.diagnostic import Diagnostic, Edit, Severity, Span
+from iptkit.text.diagnostic import Diagnostic, Edit, Severity, Span, packed, unpacked
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "fixtures" / "rulesets").glob("*.save"))
@@ -31,7 +31,7 @@ TEXTS = [
 def test_two_processes_find_the_same(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     alone = api.lint(api.parse(text))
     monkeypatch.setattr(aside, "_allowed", True)
-    monkeypatch.setattr(engine, "LARGE", 0)
+    monkeypatch.setattr(aside, "LARGE", 0)
     sent: list[bytes | None] = []
     result = aside.Aside.result
     monkeypatch.setattr(aside.Aside, "result", lambda child: sent.append(result(child)) or sent[-1])  # type: ignore[func-returns-value]  # None, then what was sent
@@ -67,7 +67,7 @@ def test_findings_as_bytes() -> None:
         backends=("nft",),
         fix=(Edit(Span(1, 0, 5), "", True), Edit(Span(2, 0, 0), "x\n", False)),
     )
-    again = engine._unpacked(engine._packed([plain, full]))
+    again = unpacked(packed([plain, full]))
     assert again == [plain, full]
     assert [type(each) for each in (again[1], again[1].span, again[1].severity, again[1].fix[0].span)] == [
         Diagnostic, Span, Severity, Span
