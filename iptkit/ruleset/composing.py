@@ -32,8 +32,6 @@ from iptkit.syntax.document import Part, Shape
 from iptkit.text.record import NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from iptkit.ruleset.binding import Binder
     from iptkit.ruleset.bound import Memo, RawMemo
 
@@ -43,7 +41,6 @@ _CONDITIONS = frozenset(
 )  # fmt: skip
 _STARTS = _CONDITIONS | {"-A", "-m", "-j", "-g", "--match", "--jump", "--goto"}
 _NO_WORDS = Part(())
-_NO_SHAPE = Shape(_NO_WORDS, _NO_WORDS)
 # The attributes of a Bound that one piece sets, by the letter it is noted under.
 _ATTRIBUTES = {
     "s": ("source", "source_inverted"),
@@ -70,12 +67,24 @@ class _Piece(NamedTuple):
     free: bool  # the use reads alike whatever the protocol of the rule
 
 
-class _BoundPart(NamedTuple):
-    """The head or tail of shapes, bound."""
+class _Placed:
+    """A piece in a tail, so many words and values before its end, in a rule for a certain protocol."""
 
-    bound: Bound
-    words: int
-    letters: frozenset[str]
+    __slots__ = ("beside", "cls", "letter", "memos", "reads", "target", "use", "value", "where", "words")
+
+    def __init__(self, piece: _Piece, use: Placed | None, words: int, values: int) -> None:
+        self.words = piece.words
+        self.memos = piece.memos
+        self.letter = piece.letter
+        self.where = piece.at - words
+        self.value = piece.value
+        if piece.letter != "p" and piece.value.__class__ is int:
+            self.value -= values
+        self.beside = piece.beside
+        self.use = use
+        self.target = piece.target
+        self.cls = None if use is None else use.segment.cls
+        self.reads = use is not None and use.segment.needs_reading
 
 
 class Composer:
@@ -85,8 +94,9 @@ class Composer:
         self._binder = binder
         self._pieces: dict[tuple[str | None, ...], _Piece | None] = {}
         self._segments: dict[tuple[int, int, bool, int, bool], Segment | None] = {}
-        self._uses: dict[tuple[int, int, int, int], Placed] = {}
-        self._parts: dict[Part, _BoundPart | None] = {}
+        self._placed: dict[tuple[tuple[str | None, ...], int, int, tuple[int, bool]], _Placed | None] = {}
+        self._heads: dict[Part, Bound | None] = {}
+        self._tails: dict[Part, Bound | None] = {}
 
     def compose(self, shape: Shape) -> Bound | None:
         """The shape bound from pieces, or None where that is not plainly right.
@@ -96,86 +106,79 @@ class Composer:
         values of a head are counted from the first of the rule, those of a
         tail from the last, whatever stands between.
         """
-        parts = self._parts
-        first, second = shape.head, shape.tail
-        if not first.words:
-            return None  # which may also be a tail, that of another shape
-        try:
-            head = parts[first]
-        except KeyError:
-            head = parts[first] = self._head(first)
-        if head is None:
+        head = self.head(shape.head)
+        tail = None if head is None else self.tail(shape.tail)
+        if head is None or tail is None:
             return None
+        return Joined(shape, head, tail, len(shape.head.words) + len(shape.tail.words))
+
+    def head(self, part: Part) -> Bound | None:
+        """The head of shapes, bound; None where that is not plainly right, and for one without words."""
         try:
-            tail = parts[second]
+            return self._heads[part]
         except KeyError:
-            tail = parts[second] = self._tail(second)
-        if tail is None or not head.letters.isdisjoint(tail.letters):
-            return None
-        return Joined(shape, head.bound, tail.bound, head.words + tail.words)
+            bound = bind(self._binder, Shape(_NO_WORDS, part))
+            found = self._heads[part] = None if bound.faults or not part.words else bound
+            return found
 
-    def _head(self, part: Part) -> _BoundPart | None:
-        bound = bind(self._binder, Shape(_NO_WORDS, part))
-        return None if bound.faults else _part(part, bound)
-
-    def _tail(self, part: Part) -> _BoundPart | None:
-        """A tail; one with a protocol must begin with it, as all do that iptables saves.
+    def tail(self, part: Part) -> Bound | None:
+        """The same for a tail; one with a protocol must begin with it, as all do that iptables saves.
 
         It is gone through from its end, from where its values and words are counted.
         """
-        pieces: list[_Piece] = []
-        known = self._pieces
-        for run in _runs(part.words):
-            try:
-                piece = known[run]
-            except KeyError:
-                piece = known[run] = self._bind(run)
-            if piece is None:
-                return None
-            pieces.append(piece)
-        protocol: tuple[int, bool] = (0, False)
-        if pieces and pieces[0].letter == "p":
-            protocol = pieces[0].value, pieces[0].beside
-        bound = Bound(_NO_SHAPE)
-        words = 0
+        try:
+            return self._tails[part]
+        except KeyError:
+            found = self._tails[part] = self._tail(part)
+            return found
+
+    def _tail(self, part: Part) -> Bound | None:
+        runs = _runs(part.words)
+        bound = Bound(Shape(_NO_WORDS, part))
+        where = bound.where
+        protocol = (0, False)
+        first = self._piece(runs[0]) if runs else None
+        if first is not None and first.letter == "p":
+            protocol = first.value, first.beside
+        known = self._placed
+        words = values = 0
         memos: tuple[Memo | RawMemo, ...] = ()
         matches: list[Placed] = []
         reading: list[Placed] = []
-        classes = set()
-        where: dict[str, int] = {}
+        classes = []
         implicit = False  # the use before was of a match that its protocol brought
-        for piece in reversed(pieces):
-            letter = piece.letter
-            words += piece.words
-            memos = piece.memos + memos
+        for run in reversed(runs):
+            key = run, words, values, protocol
+            try:
+                placed = known[key]
+            except KeyError:
+                placed = known[key] = self._place(*key)
+            if placed is None:
+                return None
+            letter, use = placed.letter, placed.use
             if letter:
-                # Addresses and interfaces that stand behind other options are left to the plain binder.
-                if letter in "sdio" or letter in where or (letter == "p" and piece is not pieces[0]):
+                if letter in where or (letter == "p" and run is not runs[0]):
                     return None
-                where[letter] = piece.at - words
+                where[letter] = placed.where
                 name, beside = _ATTRIBUTES[letter]
-                value = piece.value
-                if value.__class__ is int and letter != "p":
-                    value -= len(memos)
-                setattr(bound, name, value)
-                setattr(bound, beside, piece.beside)
-            if piece.use is not None:
-                segment: Segment | None = piece.use.segment
-                if not piece.free:
-                    segment = self._within(piece.use.segment, protocol)
+                setattr(bound, name, placed.value)
+                setattr(bound, beside, placed.beside)
+            if use is not None:
                 # An implicit match may have an option that begins alike; of two uses of one match,
                 # whose options are whose is told by which was first.
-                if segment is None or implicit or segment.cls in classes:
+                if implicit or placed.cls in classes:
                     return None
-                classes.add(segment.cls)
-                placed = self._placed(piece, segment, words, len(memos))
-                implicit = not placed.named
-                if piece.target:
-                    bound.target = placed
+                implicit = not use.named
+                classes.append(placed.cls)
+                if placed.target:
+                    bound.target = use
                 else:
-                    matches.append(placed)
-                if segment.needs_reading:
-                    reading.append(placed)
+                    matches.append(use)
+                if placed.reads:
+                    reading.append(use)
+            memos = placed.memos + memos
+            words += placed.words
+            values = len(memos)
         bound.memos = memos
         bound.matches = tuple(matches[::-1])
         if bound.target is None:
@@ -184,21 +187,36 @@ class Composer:
             reading.remove(bound.target)  # it is read last, wherever it stands
             reading.insert(0, bound.target)
         bound.reading = tuple(reading[::-1])
-        bound.where = where
-        bound.appends = bound.jumps is None or isinstance(bound.jumps, int)
-        return _part(part, bound)
+        bound.appends = bound.jumps is None or bound.jumps.__class__ is int
+        return bound
 
-    def _placed(self, piece: _Piece, segment: Segment, words: int, values: int) -> Placed:
-        """A piece's use where so many words and values of the tail are left."""
-        key = (id(piece), id(segment), words, values)
-        found = self._uses.get(key)
-        if found is None:
-            use = piece.use
-            assert use is not None
+    def _place(
+        self, run: tuple[str | None, ...], words: int, values: int, protocol: tuple[int, bool]
+    ) -> _Placed | None:
+        """A piece where so many words and values of the tail stand behind it; None where it is not plain."""
+        piece = self._piece(run)
+        # Addresses and interfaces that stand behind other options are left to the plain binder.
+        if piece is None or (piece.letter and piece.letter in "sdio"):
+            return None
+        words += piece.words
+        values += len(piece.memos)
+        use = piece.use
+        if use is not None:
+            segment = use.segment if piece.free else self._within(use.segment, protocol)
+            if segment is None:
+                return None
             holes = tuple([hole - values for hole in use.holes])
             take = itemgetter(*holes) if holes else no_values
-            found = self._uses[key] = Placed(segment, take, use.word - words, use.named, holes)
-        return found
+            use = Placed(segment, take, use.word - words, use.named, holes)
+        return _Placed(piece, use, words, values)
+
+    def _piece(self, run: tuple[str | None, ...]) -> _Piece | None:
+        """A run of words, bound by itself."""
+        try:
+            return self._pieces[run]
+        except KeyError:
+            piece = self._pieces[run] = self._bind(run)
+            return piece
 
     def _within(self, segment: Segment, protocol: tuple[int, bool]) -> Segment | None:
         """The segment as it reads in a rule for this protocol; None where a requirement is not met."""
@@ -272,23 +290,16 @@ class Composer:
         )
 
 
-def _part(part: Part, bound: Bound) -> _BoundPart:
-    return _BoundPart(bound, len(part.words), frozenset(bound.where))
-
-
-def _runs(words: tuple[str | None, ...]) -> Iterator[tuple[str | None, ...]]:
+def _runs(words: tuple[str | None, ...]) -> list[tuple[str | None, ...]]:
     """Cut words before each option of iptables itself, its `!` included."""
-    begin = 0
-    at = 1 + (words[:1] == ("!",))
-    while at < len(words):
-        word = words[at]
-        if word in _STARTS:
-            end = at - (word in _CONDITIONS and words[at - 1] == "!")
-            yield words[begin:end]
-            begin = end
-        at += 1
-    if words:
-        yield words[begin:]
+    if not words:
+        return []
+    starts = [at for at, word in enumerate(words) if word in _STARTS]
+    if "!" in words:
+        starts = [at - (at > 0 and words[at] in _CONDITIONS and words[at - 1] == "!") for at in starts]
+    if starts[:1] != [0]:
+        starts.insert(0, 0)
+    return [words[begin:end] for begin, end in zip(starts, [*starts[1:], len(words)], strict=True)]
 
 
 def _exact(run: tuple[str | None, ...], uses: list[Placed]) -> bool:

@@ -56,7 +56,7 @@ _VALUE = re.compile(
 _COUNTERS = re.compile(r"\[([0-9]{1,19}):([0-9]{1,19})\] ")  # all such numbers have less than 64 bits
 # The head of a key (see Shape): -A and what follows it of HEAD_OPTIONS; a line feed stands for each value.
 _HEAD = re.compile(rf"-A\n(?: (?:! )?(?:{'|'.join(HEAD_OPTIONS)})\n)*").match
-_SPACED = re.compile(r"\A[ \n]|  |\t| (?:\n|\Z)").search  # blanks in a row or at an end, or a tab
+_SPACED = re.compile(r"  |\t| (?:\n|\Z)").search  # blanks in a row or at the end, or a tab
 # Options whose argument may decide how the rest of the line reads (-m -p -j -g,
 # and -c, which takes one word or two), spelled out, and abbreviated as far as
 # they may be.
@@ -207,11 +207,11 @@ class Parser:
 
     def _new_key(self, key: str) -> Shape | None:
         """The shape of a plain line's key, or None when such lines are not plain."""
-        if _SPACED(key):
-            self._by_key[key] = None
-            return None
         found = _HEAD(key)
         first, rest = (found[0], key[found.end() :]) if found is not None else ("", key)
+        if not first and rest[:1] in (" ", "\n"):
+            self._by_key[key] = None  # blanks before the first word
+            return None
         head = self._heads.get(first)
         if head is None:
             literals = [self._literal(text) for text in first.split("\n")[:-1]]
@@ -219,7 +219,7 @@ class Parser:
         try:
             tail = self._tails[rest]
         except KeyError:
-            tail = self._tails[rest] = self._new_tail([self._literal(text) for text in rest.split("\n")])
+            tail = self._tails[rest] = None if _SPACED(rest) else self._new_tail(rest)
         shape = None
         if tail is not None and len(head.words) + len(tail.words) <= ARGUMENT_LIMIT - 4:
             shape = self._shape(head, tail)
@@ -232,7 +232,8 @@ class Parser:
             found = self._literals[text] = _literal(text)
         return found
 
-    def _new_tail(self, literals: list[_Literal]) -> Part | None:
+    def _new_tail(self, rest: str) -> Part | None:
+        literals = [self._literal(text) for text in rest.split("\n")]
         words: list[str | None] = []
         for literal in literals:
             if literal.odd:
