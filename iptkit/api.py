@@ -120,6 +120,29 @@ def lint(
     )
 
 
+def lint_source(
+    source: Source,
+    binder: Binder | None = None,
+    family: Family = 4,
+    *,
+    noflush: bool = False,
+    backends: tuple[str, ...] = BOTH,
+    select: Iterable[str] = (),
+    ignore: Iterable[str] = (),
+) -> list[Diagnostic]:
+    """`lint` for a text that is not parsed yet: a large one is read and looked at in two shares."""
+    from iptkit.lint.engine import run_source
+    from iptkit.lint.select import Selection
+
+    return run_source(
+        source,
+        binder or Binder(family),
+        noflush=noflush,
+        backends=backends,
+        selection=Selection(select, ignore),
+    )
+
+
 def fix(
     document: Document,
     family: Family = 4,

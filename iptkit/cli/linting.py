@@ -47,15 +47,14 @@ def lint(
     status = Exit.OK
     for path in files or ("-",):
         source = read_source(path)
-        document = api.parse_source(source)
         try:
             if fixes is Fixes.NONE:
-                found = api.lint(
-                    document, binder, noflush=noflush, backends=backends, select=select, ignore=ignore
+                found = api.lint_source(
+                    source, binder, noflush=noflush, backends=backends, select=select, ignore=ignore
                 )
             else:
                 fixed = api.fix(
-                    document,
+                    api.parse_source(source),
                     family,
                     unsafe=unsafe_fixes,
                     noflush=noflush,

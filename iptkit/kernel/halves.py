@@ -19,7 +19,7 @@ from iptkit.kernel.block import Part, encode_part
 from iptkit.kernel.entries import Encoder
 from iptkit.kernel.errors import KernelError
 from iptkit.ruleset.interpret import interpret_part
-from iptkit.syntax.parser import Parser
+from iptkit.syntax.parser import Parser, middle
 from iptkit.text import aside
 
 if TYPE_CHECKING:
@@ -105,34 +105,13 @@ def halved(source: Source, binder: Binder, *, counters: bool, table: str | None)
     if count < aside.LARGE:
         yield None
         return
-    at = _middle(source.text)
+    at = source.text.count("\n", 0, middle(source.text))
     first, second = (
         Half(source, lines, binder, counters=counters, table=table) for lines in ((0, at), (at, count + 1))
     )
-    child = aside.start(second.packed)
+    child = aside.start(lambda _: second.packed())
     if child is None:
         yield None
         return
     with child:
         yield Halved(first, child)
-
-
-def _middle(text: str) -> int:
-    """How many lines stand before the second half of the rules, by their length."""
-    spans = []
-    end = 0
-    while True:
-        starts = [at for at in (text.find("\n-", end), text.find("\n[", end)) if at >= 0]
-        if not starts:
-            break
-        begin = min(starts)
-        end = text.find("\nCOMMIT", begin)
-        if end < 0:
-            end = len(text)
-        spans.append((begin, end))
-    left = sum(end - begin for begin, end in spans) // 2
-    for begin, end in spans:
-        if left < end - begin:
-            return text.count("\n", 0, begin + left + 1)
-        left -= end - begin
-    return 0

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from iptkit.ruleset.bound import Bound
     from iptkit.ruleset.model import Chain, Rule
 
-Glance = tuple[Any, Any, Any]  # source, destination, target
+Glance = tuple[Any, Any, Any]  # source, destination, target, as they are written
 
 
 _FEW = 10
@@ -50,18 +50,18 @@ class Alike:
         repeats: list[tuple[Chain, list[int]]] = []
         stretches: list[tuple[Chain, int, int]] = []
         respelt = self._respelt
-        kinds = _kinds(self._section)
-        for chain in self._section.chains.values():
+        given, asked = _kinds(self._section)
+        for chain in self._section.own.values():
             rules = chain.rules
-            count = len(rules)
-            if count < 2 or (count == 2 and kinds[rules[0].bound] != kinds[rules[1].bound]):
+            if len(rules) < 2:
                 continue
-            seen = [kinds[rule.bound] for rule in rules]
-            if len(set(seen)) == count:
+            bounds = [rule.bound for rule in rules]
+            seen = [asked[bound.later or bound] + given[bound.earlier or bound] for bound in bounds]
+            if len(set(seen)) == len(rules):
                 continue
             glances: dict[int, Glance] = {}
             for at in _not_alone(seen):
-                glance = _glance(rules[at])
+                glance = _glance(bounds[at], rules[at].line.values)
                 if respelt:
                     glance = respelt.get(glance[0], glance[0]), respelt.get(glance[1], glance[1]), glance[2]
                 glances[at] = glance
@@ -135,6 +135,17 @@ class Alike:
     @functools.cached_property
     def changing_chains(self) -> set[str]:
         """The chains in which packets or sets may be changed, or in chains that are called from there."""
+        out = self.changing | self._section.told.changing
+        pending = list(out)
+        while pending:
+            new = [name for name in self._section.calls.callers(pending.pop()) if name not in out]
+            out.update(new)
+            pending += new
+        return out
+
+    @functools.cached_property
+    def changing(self) -> set[str]:
+        """The chains that are looked at in which packets or sets may be changed."""
         section = self._section
         harmful = {
             segment.cls.name
@@ -152,12 +163,6 @@ class Alike:
                 out |= part.chain_names()
         for name in harmful:
             out.update([each.chain.name for each in section.bare_targets.get(name, ())])
-        pending = list(out)
-        while pending:
-            for caller, _ in section.calls.by_callee.get(pending.pop(), ()):
-                if caller not in out:
-                    out.add(caller)
-                    pending.append(caller)
         return out
 
     # -- runs
@@ -211,24 +216,24 @@ class Alike:
             begin = best
 
 
-def _kinds(section: SectionFacts) -> dict[Bound, int]:
-    """A number for what a shape asks, values and the order of its words aside."""
-    numbers: dict[Any, int] = {}
-    later = {bound: numbers.setdefault(_asked(bound), len(numbers)) for bound in section.parts}
-    earlier = {
-        bound: (
-            bound.source is None,
-            bound.destination is None,
-            bound.in_interface is None,
-            bound.out_interface is None,
+def _kinds(section: SectionFacts) -> tuple[dict[Bound, int], dict[Bound, int]]:
+    """Numbers for what the two parts of a shape ask, values and the order of words aside: added, for both."""
+    given = {
+        bound: sum(
+            bit
+            for bit, ref in (
+                (1, bound.source),
+                (2, bound.destination),
+                (4, bound.in_interface),
+                (8, bound.out_interface),
+            )
+            if ref is not None
         )
-        for bound in section.shapes_of_heads
+        for bound in section.heads
     }
-    both: dict[Any, int] = {}
-    return {
-        bound: both.setdefault((later[bound.part], earlier[bound.earlier or bound]), len(both))
-        for bound in section.shapes
-    }
+    numbers: dict[tuple[Any, ...], int] = {}
+    asked = {bound: 16 * numbers.setdefault(_asked(bound), len(numbers)) for bound in section.parts}
+    return given, asked
 
 
 def _asked(bound: Bound) -> tuple[Any, ...]:
@@ -241,11 +246,10 @@ def _asked(bound: Bound) -> tuple[Any, ...]:
     return (bound.protocol, bound.goto, bound.target is None, *sorted(matches))
 
 
-def _glance(rule: Rule) -> Glance:
+def _glance(bound: Bound, words: list[str]) -> Glance:
     """What lies at hand, as it is written."""
-    bound = rule.bound
-    words = rule.line.values
-    source, destination, jump = bound.source, bound.destination, bound.jump
+    head = bound.earlier or bound
+    source, destination, jump = head.source, head.destination, (bound.later or bound).jump
     return (
         words[source] if source.__class__ is int else source,
         words[destination] if destination.__class__ is int else destination,

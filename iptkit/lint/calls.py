@@ -12,7 +12,7 @@ from collections import Counter
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from iptkit.extensions.core import Verdict
+from iptkit.extensions.core import Jump, Verdict
 from iptkit.lint.conditions import is_open_to_kernel
 
 if TYPE_CHECKING:
@@ -27,19 +27,55 @@ if TYPE_CHECKING:
 class Calls:
     def __init__(self, section: SectionFacts) -> None:
         self._section = section
+        self._others: dict[str, list[tuple[str, Rule]]] = {}  # what `of` found of chains that are not its own
 
     @property
-    def by_caller(self) -> dict[str, list[tuple[str, Rule]]]:
-        """For each chain the chains it calls, with the calling rule; not in the order of the chain."""
+    def own(self) -> dict[str, list[tuple[str, Rule]]]:
+        """For each chain that is looked at the chains it calls, with the rule; in any order."""
         return self._section.jumps[0]
 
+    def of(self, caller: str) -> list[tuple[str, Rule]]:
+        """The same for any chain."""
+        found = self.own.get(caller)
+        if found is None:
+            found = self._others.get(caller)
+        if found is None:
+            found = self._others[caller] = []
+            if caller in self._section.told.calls:
+                target_of = self._section.target_of
+                targets = [(target_of(rule), rule) for rule in self._section.chains[caller].rules]
+                found += [(target.chain, rule) for target, rule in targets if isinstance(target, Jump)]
+        return found
+
+    def to(self, callee: str) -> list[tuple[str, Rule]]:
+        """The calls of a chain: the chains that do, with the rule."""
+        found = self._by_callee.get(callee, [])
+        callers = self._told_by_callee.get(callee)
+        if callers:
+            found = [
+                *found,
+                *[(name, rule) for name in callers for to, rule in self.of(name) if to == callee],
+            ]
+        return found
+
+    def callers(self, callee: str) -> list[str]:
+        """The chains that call a chain."""
+        return [name for name, _ in self._by_callee.get(callee, ())] + self._told_by_callee.get(callee, [])
+
     @functools.cached_property
-    def by_callee(self) -> dict[str, list[tuple[str, Rule]]]:
-        """For each chain the chains that call it, with the calling rule."""
+    def _by_callee(self) -> dict[str, list[tuple[str, Rule]]]:
         out: dict[str, list[tuple[str, Rule]]] = {}
-        for caller, calls in self.by_caller.items():
+        for caller, calls in self.own.items():
             for to, rule in calls:
                 out.setdefault(to, []).append((caller, rule))
+        return out
+
+    @functools.cached_property
+    def _told_by_callee(self) -> dict[str, list[str]]:
+        out: dict[str, list[str]] = {}
+        for caller, callees in self._section.told.calls.items():
+            for to in dict.fromkeys(callees):
+                out.setdefault(to, []).append(caller)
         return out
 
     @functools.cached_property
@@ -66,20 +102,32 @@ class Calls:
     @functools.cached_property
     def nft(self) -> Graph:
         """The calls as nf_tables sees them: every jump."""
-        callees = {caller: [to for to, _ in calls] for caller, calls in self.by_caller.items()}
-        return Graph(self._section.builtins, callees)
+        return Graph(self._section.builtins, {**self.callees, **self._section.told.calls})
+
+    @functools.cached_property
+    def callees(self) -> Callees:
+        """For each chain that is looked at, the chains it calls."""
+        return {caller: [to for to, _ in calls] for caller, calls in self.own.items()}
+
+    @functools.cached_property
+    def legacy_callees(self) -> Callees:
+        """The same as the legacy kernel sees it, for chains where that differs."""
+        unseen = self.behind_verdict
+        if not unseen:
+            return {}
+        seen = {
+            caller: [to for to, rule in calls if id(rule) not in unseen] for caller, calls in self.own.items()
+        }
+        return {caller: calls for caller, calls in seen.items() if len(calls) < len(self.callees[caller])}
 
     @functools.cached_property
     def legacy(self) -> Graph:
         """The calls as the legacy kernel sees them."""
-        unseen = self.behind_verdict
-        if not unseen:
+        differing = {**self.legacy_callees, **self._section.told.legacy}
+        if not differing:
             return self.nft
-        callees = {
-            caller: [to for to, rule in calls if id(rule) not in unseen]
-            for caller, calls in self.by_caller.items()
-        }
-        return Graph(self._section.builtins, callees)
+        told = self._section.told.calls
+        return Graph(self._section.builtins, {**self.callees, **told, **differing})
 
 
 class Graph:

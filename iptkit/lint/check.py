@@ -57,12 +57,16 @@ class Note(NamedTuple):
 
 
 class Check:
-    """Base of all checks.  `code` is given at the class statement; the rest follows from it."""
+    """Base of all checks.  `code` is given at the class statement; the rest follows from it.
+
+    `once` says that it reports the first of what it finds in a file, and no more.
+    """
 
     code: ClassVar[str] = ""
     name: ClassVar[str] = ""
     severities: ClassVar[tuple[Severity, ...]] = ()
     fix: ClassVar[str] = "none"  # how safe its fix is: safe, unsafe or none
+    once: ClassVar[bool] = False
 
     def __init_subclass__(cls, *, code: str = "") -> None:
         if code:
@@ -105,6 +109,14 @@ class FileCheck(Check):
 
 
 class SectionCheck(Check):
+    """Looks at a section.
+
+    `of_table` says that it asks about the table as a whole or about its chain
+    lines: where its rules are looked at in shares, the first share asks.
+    """
+
+    of_table: ClassVar[bool] = False
+
     def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
         """Look at one table section, as it stands at its COMMIT."""
         raise TypeError(f"{type(self).__name__} says nothing")  # pragma: no cover

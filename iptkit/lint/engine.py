@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
 from typing import TYPE_CHECKING
 
-from iptkit.lint.check import FileCheck, SectionCheck, UseCheck, ValueCheck
-from iptkit.lint.facts import Facts, UseFacts
+from iptkit.lint.facts import Facts
+from iptkit.lint.looks import looks
 from iptkit.lint.meant import Meant
-from iptkit.lint.optionvalues import ValueLooks
-from iptkit.lint.registry import asks_packets, checks
+from iptkit.lint.registry import checks
+from iptkit.lint.shares import Shares
 from iptkit.lint.suppress import Suppressions
 from iptkit.ruleset.interpret import interpret
+from iptkit.syntax.parser import parse
 from iptkit.text import aside
-from iptkit.text.diagnostic import Diagnostic, Severity, Span, packed, unpacked
+from iptkit.text.diagnostic import Diagnostic, Severity, Span
 from iptkit.text.uncollected import Uncollected
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
-    from iptkit.lint.check import Check
-    from iptkit.lint.facts import SectionFacts
     from iptkit.lint.select import Selection
     from iptkit.ruleset.binding import Binder
     from iptkit.syntax.document import Document
+    from iptkit.text.source import Source
 
 
 def run(
@@ -36,60 +36,61 @@ def run(
 ) -> list[Diagnostic]:
     """All findings about a document, in the order of their places."""
     with Uncollected():
-        return _run(document, binder, noflush, backends, selection)
+        found = _in_shares(document.source, binder, noflush, backends, selection)
+        if found is None:
+            found = _as_a_whole(document, binder, noflush, backends, selection)
+        return _finished(found, document.source, backends, selection)
 
 
-def _run(
+def run_source(
+    source: Source,
+    binder: Binder,
+    *,
+    noflush: bool,
+    backends: tuple[str, ...],
+    selection: Selection,
+) -> list[Diagnostic]:
+    """The same about a text that is not parsed yet: what is looked at in shares is parsed in shares."""
+    with Uncollected():
+        found = _in_shares(source, binder, noflush, backends, selection)
+        if found is None:
+            found = _as_a_whole(parse(source), binder, noflush, backends, selection)
+        return _finished(found, source, backends, selection)
+
+
+def _in_shares(
+    source: Source, binder: Binder, noflush: bool, backends: tuple[str, ...], selection: Selection
+) -> list[Diagnostic] | None:
+    """What checks find in a large file, see iptkit.lint.shares; None for one that is not for that."""
+    if noflush or len(source.text) < aside.LARGE:
+        return None
+    return Shares(source, binder, backends, [check for check in checks() if selection.wants(check)]).look()
+
+
+def _as_a_whole(
     document: Document, binder: Binder, noflush: bool, backends: tuple[str, ...], selection: Selection
 ) -> list[Diagnostic]:
+    """What checks find in any file."""
     meant = Meant(document)
     outcome = interpret(meant.document, binder, noflush=noflush)
     facts = Facts(
         meant.document, outcome, binder, noflush=noflush, backends=backends, written=document, meant=meant
     )
     found = list(facts.faults)
-    wanted = [check for check in checks() if selection.wants(check)]
-    packets = [check for check in wanted if asks_packets(check)]
-    others = [check for check in wanted if not asks_packets(check)]
-    child = aside.start(lambda: packed(_looks(facts, others))) if len(document.lines) >= aside.LARGE else None
-    with child or contextlib.nullcontext():
-        for section in facts.sections:
-            found += section.refusals
-        found += _looks(facts, packets)
-        sent = None if child is None else child.result()
-    found += _looks(facts, others) if sent is None else unpacked(sent)
-    found = [meant.at_written(each) for each in _settled(found)]
-    kept = [each for each in found if selection.keeps(each) and _concerns(each, backends)]
-    return sorted(Suppressions(document).apply(kept, selection), key=lambda d: (d.span, d.code))
-
-
-def _looks(facts: Facts, wanted: list[Check]) -> list[Diagnostic]:
-    """What some checks find."""
-    found: list[Diagnostic] = []
-    values = ValueLooks(facts, [check for check in wanted if isinstance(check, ValueCheck)])
-    uses = [check for check in wanted if isinstance(check, UseCheck)]
-    for check in wanted:
-        if isinstance(check, FileCheck):
-            found += check.look(facts)
     for section in facts.sections:
-        for check in wanted:
-            if isinstance(check, SectionCheck):
-                found += check.look(section)
-        if uses:
-            found += _look_at_uses(section, uses)
-        if values.wanted:
-            found += values.look(section)
-    return found
+        found += section.refusals
+    found += looks(facts, [check for check in checks() if selection.wants(check)])
+    return [meant.at_written(each) for each in found]
 
 
-def _look_at_uses(section: SectionFacts, wanted: list[UseCheck]) -> Iterator[Diagnostic]:
-    for segment, sites in section.sites.items():
-        for check in wanted:
-            if segment.cls.name in check.extensions:
-                for note in check.look(UseFacts(segment, section)):
-                    for placed, part in sites:
-                        for line, offset in part.lines():
-                            yield check.noted(line, placed.word + offset + note.word, note)
+def _finished(
+    found: list[Diagnostic], source: Source, backends: tuple[str, ...], selection: Selection
+) -> list[Diagnostic]:
+    """What is said of what was found."""
+    kept = [each for each in _settled(found) if selection.keeps(each) and _concerns(each, backends)]
+    kept = Suppressions(source.text).apply(kept, selection)
+    kept.sort(key=lambda d: (d.span, d.code))
+    return kept
 
 
 def _concerns(found: Diagnostic, backends: tuple[str, ...]) -> bool:
@@ -105,28 +106,30 @@ def _concerns(found: Diagnostic, backends: tuple[str, ...]) -> bool:
 _INSTEAD = {"IPT113": ("IPT205", "IPT201", "IPT221")}
 
 
-def _settled(found: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
+def _settled(found: list[Diagnostic]) -> Iterator[Diagnostic]:
     """Leave out what follows from something else.
 
     A malformed line is not also refused for its parts; a refused rule takes no
     part in what is said about rules.
     """
-    found = list(found)
     errors = [each for each in found if each.severity is Severity.ERROR]
     malformed = {each.span.line for each in errors if each.code < "IPT1"}
     refused = {each.span.line for each in errors if each.code < "IPT2"}
-    instead: dict[int, tuple[str, ...]] = {
-        each.span.line: _INSTEAD[each.code] for each in found if each.code in _INSTEAD
-    }
+    instead = {(each.span.line, code) for each in found for code in _INSTEAD.get(each.code, ())}
+    first = {code: min([each.span for each in found if each.code == code], default=None) for code in _once()}
     seen: set[tuple[str, Span]] = set()
     for each in found:
-        line = each.span.line
-        if "IPT1" <= each.code < "IPT2" and line in malformed:
+        code, span = each.code, each.span
+        line = span.line
+        if line in refused and (line in malformed if "IPT1" <= code < "IPT2" else "IPT2" <= code < "IPT5"):
             continue
-        if "IPT2" <= each.code < "IPT5" and line in refused:
+        if (line, code) in instead or first.get(code, span) != span or (code, span) in seen:
             continue
-        if each.code in instead.get(line, ()):
-            continue
-        if (each.code, each.span) not in seen:
-            seen.add((each.code, each.span))
-            yield each
+        seen.add((code, span))
+        yield each
+
+
+@functools.cache
+def _once() -> tuple[str, ...]:
+    """The codes of the checks of whose findings the first is said."""
+    return tuple([check.code for check in checks() if check.once])

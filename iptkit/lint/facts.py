@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import re
-from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.core import BUILTIN_CHAINS, INTERFACE, NETWORKS, Jump, Verdict
@@ -17,7 +16,7 @@ from iptkit.extensions.spec import RuleFacts, Target
 from iptkit.lint.alike import Alike
 from iptkit.lint.calls import Calls
 from iptkit.lint.conditions import STATE_MATCHES, is_accept, states_in
-from iptkit.lint.flow import Flow
+from iptkit.lint.flow import FOR_QUESTIONS, Flow
 from iptkit.lint.judged import judge
 from iptkit.lint.kernel import refusals
 from iptkit.lint.meant import Meant
@@ -33,7 +32,7 @@ from iptkit.text.diagnostic import BOTH, Severity
 from iptkit.text.record import NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from iptkit.extensions.spec import Extension
     from iptkit.lint.judged import Judgement
@@ -69,11 +68,6 @@ class PartFacts:
         self.values: list[list[str]] = []  # for each rule the words of its line that its shape does not tell
         self._goals: list[str] | None = None
         self._distinct: dict[Any, frozenset[Words]] = {}
-
-    def add(self, rules: list[Rule], chains: list[Chain], values: list[list[str]]) -> None:
-        self.rules += rules
-        self.chains += chains
-        self.values += values
 
     def words(self, placed: Placed) -> list[Words]:
         """For each rule its words for a use of an extension."""
@@ -162,16 +156,23 @@ class TargetAt(NamedTuple):
 
 
 class SectionFacts:
-    """One section, as it stands at its COMMIT."""
+    """One section, as it stands at its COMMIT.
 
-    def __init__(self, facts: Facts, section: Section) -> None:
+    Of a file that is looked at in two shares (see iptkit.lint.shares) `own`
+    are the chains whose rules are looked at here, and `told` is what the other
+    share says of its own.  Else these are all chains, and nothing.
+    """
+
+    def __init__(self, facts: Facts, section: Section, own: dict[str, Chain] | None = None) -> None:
         self.facts = facts
         self.section = section
+        self.own = section.table.chains if own is None else own
+        self.told = Told()
+        self._kept: dict[Callable[[SectionFacts], list[Any]], list[Any]] = {}
         self.table = section.table
         self.name = section.table.name
         self.chains: dict[str, Chain] = section.table.chains
         self.chain_lines: dict[str, ChainLine | RuleLine] = section.chain_lines
-        self._heads: dict[Bound, PartFacts] = {}
         self._accepting: dict[Bound, list[tuple[Rule, Chain]]] = {}
         self._jumped: dict[str, Any] = {}  # a word after -j -> the target
         self._went: dict[str, Any] = {}  # and after -g
@@ -180,49 +181,33 @@ class SectionFacts:
     # -- its rules, by what they have in common
 
     @functools.cached_property
-    def shapes(self) -> dict[Bound, tuple[list[Rule], list[Chain], list[list[str]]]]:
-        """Its rules by their shapes, with their chains and those words of their lines that vary."""
+    def _grouped(self) -> tuple[dict[Bound, PartFacts], dict[Bound, PartFacts]]:
         # All 100,000 rules pass here, in the order in which they lie in memory.  Later they are asked in the
         # order of their shapes, where each step to another object costs more than what is done with it.
-        rules: defaultdict[Bound, list[Rule]] = defaultdict(list)
-        chains: defaultdict[Bound, list[Chain]] = defaultdict(list)
-        values: defaultdict[Bound, list[list[str]]] = defaultdict(list)
-        for chain in self.chains.values():
+        heads: dict[Bound, PartFacts] = {}
+        parts: dict[Bound, PartFacts] = {}
+        for chain in self.own.values():
             for rule in chain.rules:
                 bound = rule.bound
-                rules[bound].append(rule)
-                chains[bound].append(chain)
-                values[bound].append(rule.line.values)
-        return {bound: (found, chains[bound], values[bound]) for bound, found in rules.items()}
+                values = rule.line.values
+                for groups, part in ((heads, bound.earlier or bound), (parts, bound.later or bound)):
+                    group = groups.get(part)
+                    if group is None:
+                        group = groups[part] = PartFacts(part)
+                    group.rules.append(rule)
+                    group.chains.append(chain)
+                    group.values.append(values)
+        return heads, parts
 
-    @functools.cached_property
+    @property
+    def heads(self) -> dict[Bound, PartFacts]:
+        """The distinct parts of shapes that have addresses and interfaces, with their rules."""
+        return self._grouped[0]
+
+    @property
     def parts(self) -> dict[Bound, PartFacts]:
         """The distinct parts of shapes that have matches and target (see Bound.part), with their rules."""
-        parts: dict[Bound, PartFacts] = {}
-        for bound, rows in self.shapes.items():
-            part = bound.later or bound
-            found = parts.get(part)
-            if found is None:
-                found = parts[part] = PartFacts(part)
-            found.add(*rows)
-        return parts
-
-    @functools.cached_property
-    def shapes_of_heads(self) -> dict[Bound, list[Bound]]:
-        """For each distinct part of shapes that has addresses and interfaces the shapes that have it."""
-        out: defaultdict[Bound, list[Bound]] = defaultdict(list)
-        for bound in self.shapes:
-            out[bound.earlier or bound].append(bound)
-        return dict(out)
-
-    def head(self, bound: Bound) -> PartFacts:
-        """Such a part with its rules."""
-        found = self._heads.get(bound)
-        if found is None:
-            found = self._heads[bound] = PartFacts(bound)
-            for shape in self.shapes_of_heads[bound]:
-                found.add(*self.shapes[shape])
-        return found
+        return self._grouped[1]
 
     @functools.cached_property
     def sites(self) -> dict[Segment, list[Site]]:
@@ -322,6 +307,13 @@ class SectionFacts:
             self._accepting[part.bound] = found
         return found
 
+    def kept(self, find: Callable[[SectionFacts], list[Any]]) -> list[Any]:
+        """What a function finds in the section: asked once, and kept for all checks that want it."""
+        found = self._kept.get(find)
+        if found is None:
+            found = self._kept[find] = find(self)
+        return found
+
     @property
     def returning(self) -> set[str]:
         """The chains that may have a RETURN."""
@@ -374,21 +366,20 @@ class SectionFacts:
 
     def target_of(self, rule: Rule) -> Any:
         """The target of a rule, its options unread: a Verdict, a Jump, a Target or its class, or None."""
-        bound = rule.bound
-        jump = bound.jumps
+        part = rule.bound.part
+        jump = part.jumps
         if jump is None:
-            if bound.jump is None:
+            if part.jump is None:
                 return None
-            target = bound.part.target
-            return rule.target if target is None else target.segment.cls
+            return rule.target if part.target is None else part.target.segment.cls
         if jump.__class__ is not int or rule.renamed is not None:
             return rule.target
         raw = rule.line.values[jump]
-        known = self._went if bound.goto else self._jumped
+        known = self._went if part.goto else self._jumped
         found = known.get(raw)
         if found is None:
             name = unquote(raw) if raw[:1] == '"' else raw
-            found = Jump(name, bound.goto) if name in self.chains else bound.memos[jump][raw]
+            found = Jump(name, part.goto) if name in self.chains else part.memos[jump][raw]
             known[raw] = found
         return found
 
@@ -428,10 +419,17 @@ class SectionFacts:
     @functools.cached_property
     def dead(self) -> set[int]:
         """Numbers of the lines whose rules no packet comes to and matches."""
-        out = {each.rule.line.number for each in self.judged if each.dead}
-        for name, at in self.reach.closed.items():
-            out.update([rule.line.number for rule in self.chains[name].rules[at + 1 :]])
-        return out
+        return {each.rule.line.number for each in self.judged if each.dead} | self.passed_by
+
+    @functools.cached_property
+    def passed_by(self) -> set[int]:
+        """Those of them to which no packet comes, whatever it is like: some rule before takes all."""
+        return self.reach.dead | self.told.dead
+
+    @property
+    def for_questions(self) -> int:
+        """How much may be spent on questions about its packets: each share has its part."""
+        return FOR_QUESTIONS // 2 if self.is_shared else FOR_QUESTIONS
 
     @functools.cached_property
     def refusals(self) -> list[Diagnostic]:
@@ -441,7 +439,14 @@ class SectionFacts:
     @functools.cached_property
     def refused(self) -> set[int]:
         """Numbers of the lines whose rules the kernel refuses: they count for nothing."""
+        if self.is_shared:
+            return set()  # else the file is not looked at in shares
         return {found.span.line for found in self.refusals}
+
+    @functools.cached_property
+    def is_shared(self) -> bool:
+        """Are there chains whose rules the other share looks at?"""
+        return len(self.own) < len(self.chains)
 
     @property
     def builtins(self) -> tuple[str, ...]:
@@ -456,7 +461,7 @@ class SectionFacts:
     def is_piece(self) -> bool:
         """Declares and fills no built-in chain: a piece for --noflush, called by what is loaded already."""
         return not self.declared_builtins and not any(
-            chain.rules for chain in self.chains.values() if chain.builtin
+            chain.count for chain in self.chains.values() if chain.builtin
         )
 
     @functools.cached_property
@@ -488,6 +493,36 @@ def _bare_name(target: Any) -> str:
     return name
 
 
+class Told:
+    """What one share of a file says of the rules of a section that it looks at.
+
+    First, when it knows its own rules:
+        calls     for each of its chains with jumps the chains it calls, by the order of `SectionFacts.jumps`
+        legacy    the same as the legacy kernel sees it, for chains where that differs
+        changing  the chains with rules that change packets or sets
+        rewrites  what they rewrite (Target.rewrites)
+        masks     under which marks are looked at, by match
+        steps     which of its chains may decide all packets, see Reach.steps
+    And when it knows what the kernel says to these:
+        closed    for its chains that no packet passes: the place of the rule that takes all
+        dead      numbers of the lines that no packet comes to
+        live      for its chains that have dead jumps the chains they call by others
+    """
+
+    __slots__ = ("calls", "changing", "closed", "dead", "legacy", "live", "masks", "rewrites", "steps")
+
+    def __init__(self) -> None:
+        self.calls: dict[str, list[str]] = {}
+        self.legacy: dict[str, list[str]] = {}
+        self.changing: set[str] = set()
+        self.rewrites: set[str] = set()
+        self.masks: dict[str, set[int]] = {}
+        self.steps: dict[str, tuple[list[tuple[str, bool, bool]], bool]] = {}
+        self.closed: dict[str, int] = {}
+        self.dead: set[int] = set()
+        self.live: dict[str, list[str]] = {}
+
+
 class Facts:
     """A file: its lines, what it does, and what follows from both."""
 
@@ -512,6 +547,8 @@ class Facts:
         self.written = written or document
         self.meant = meant or Meant(document)
         self.sections = [SectionFacts(self, section) for section in outcome.sections]
+        self.told_anything = False  # does the other share name any address, or any interface?
+        self.span = 0, len(document.source.text)  # where in the text the lines are that are looked at
         self._odd: dict[int, set[str]] = {}
         self._suspects: dict[tuple[str, int, bool], list[str]] = {}
 
@@ -533,11 +570,11 @@ class Facts:
 
     def line(self, number: int) -> Line:
         """The line of that number, counted from 1; its first piece, of one that is read in pieces."""
-        return _line(self.document, number)
+        return self.document.line(number)
 
     def written_line(self, number: int) -> str:
         """The text of a line as it was written."""
-        return _line(self.written, number).raw
+        return self.written.line(number).raw
 
     def lines_with(self, *patterns: str) -> list[Line]:
         """The lines in which one of the patterns (regular expressions) occurs, in order.
@@ -546,17 +583,18 @@ class Facts:
         first: one that does not occur costs next to nothing.
         """
         text = self.document.source.text
+        begin, end = self.span
         starts: set[int] = set()
         for pattern in patterns:
             # One that is plain text need not be looked for where it does not occur.
             find = text.rfind
             if pattern.isspace():
-                at = text.find(pattern)
+                at = text.find(pattern, begin, end)
                 while at >= 0:
                     starts.add(find("\n", 0, at) + 1)
-                    at = text.find(pattern, at + len(pattern))
-            elif pattern[pattern[0] == "\\"] in text:
-                for hit in re.finditer(pattern, text):
+                    at = text.find(pattern, at + len(pattern), end)
+            elif text.find(pattern[pattern[0] == "\\"], begin, end) >= 0:
+                for hit in re.compile(pattern).finditer(text, begin, end):
                     starts.add(find("\n", 0, hit.start()) + 1)
         out = []
         number = 1
@@ -637,20 +675,21 @@ class Facts:
             found = self._suspects[key] = [raw for raw in words if search(raw)] if pattern else list(words)
         return found
 
-    @functools.cached_property
+    @property
     def any_network(self) -> bool:
         """Is there an address with a mask of 0 anywhere?"""
+        return self.told_anything or self._names_any_network
+
+    @functools.cached_property
+    def _names_any_network(self) -> bool:
         memo = self.binder.memo(NETWORKS)
         return any(not mask for raw in self.odd_words(memo) for _, mask in memo[raw])
 
-    @functools.cached_property
+    @property
     def any_interface(self) -> bool:
         """Is there an interface + anywhere?"""
+        return self.told_anything or self._names_any_interface
+
+    @functools.cached_property
+    def _names_any_interface(self) -> bool:
         return "+" in self.odd_words(self.binder.memo(INTERFACE))
-
-
-def _line(document: Document, number: int) -> Line:
-    lines = document.lines
-    if number <= len(lines) and lines[number - 1].number == number:
-        return lines[number - 1]
-    return next(line for line in lines if line.number == number)

@@ -28,7 +28,14 @@ from iptkit.lint.asked import (
     Asked,
     is_changing,
 )
-from iptkit.lint.conditions import is_accept, is_harmless, is_return, is_verdict, names_target
+from iptkit.lint.conditions import (
+    is_accept,
+    is_harmless,
+    is_return,
+    is_unconditional,
+    is_verdict,
+    names_target,
+)
 from iptkit.lint.intervals import EVERYTHING, Remains, TooMuch, Work, box_within, meet, meets, union
 
 if TYPE_CHECKING:
@@ -154,8 +161,8 @@ class Flow:
 
     def __init__(self, section: SectionFacts) -> None:
         self._section = section
-        self.asked = Asked(section.facts.family, _masks(section))
-        self.work = Work(FOR_QUESTIONS)
+        self.asked = Asked(section.facts.family, few(masks(section), section.told.masks))
+        self.work = Work(section.for_questions)
         self._bits = 32 if section.facts.family == 4 else 128
         self.remains = Remains(self.asked.domain, self.work)
         self._items: dict[str, list[Item]] = {}
@@ -179,11 +186,11 @@ class Flow:
     @functools.cached_property
     def is_large(self) -> bool:
         """Has the section so many rules that not each can be looked at?"""
-        return sum(len(chain.rules) for chain in self._section.chains.values()) > LARGE
+        return sum(chain.count for chain in self._section.chains.values()) > LARGE
 
     def is_long(self, name: str) -> bool:
         """Has a chain more rules than can be looked at one by one?"""
-        return len(self._section.chains[name].rules) > MOST_RULES
+        return self._section.chains[name].count > MOST_RULES
 
     # -- rules
 
@@ -268,17 +275,7 @@ class Flow:
     @functools.cached_property
     def _rewritten(self) -> frozenset[str]:
         """What is asked of packets in this table that a rule of it may rewrite."""
-        section = self._section
-        targets = {segment.cls for segment in section.sites if segment.cls.kind == "target"}
-        targets.update(section.target_of(each[0].rule) for each in section.bare_targets.values())
-        out: set[str] = set()
-        for target in targets:
-            if not is_harmless(target):
-                rewrites = getattr(target, "rewrites", None)
-                out.update(_ANYTHING if rewrites is None else rewrites)
-        if any(part.opaque for part in section.parts):
-            out.update(_ANYTHING)
-        return frozenset(out)
+        return rewrites(self._section) | self._section.told.rewrites
 
     def _rewritten_by(self, target: Any) -> frozenset[str] | tuple[str, ...]:
         if isinstance(target, Jump):
@@ -439,12 +436,12 @@ class Flow:
 
     def _called(self, name: str) -> Region:
         out: Region = []
-        calls = self._section.calls.by_callee.get(name, ())
+        calls = self._section.calls.to(name)
         for caller, rule in calls:
             item = self.item(caller, rule)
             if item is not None:
                 out += self.elsewhere(self.coming(caller, item))
-            elif self.is_long(caller) and id(rule) not in self._section.reach.dead:
+            elif self.is_long(caller) and rule.line.number not in self._section.passed_by:
                 arriving = self.inflow(caller)
                 if len(calls) <= _MOST_CALLS:
                     arriving = self._met(arriving, self.asked.region(rule))
@@ -535,7 +532,8 @@ class Flow:
 
     def comes_to_policy(self, name: str, only: Box | None = None) -> bool:
         """May any packet, or any of `only` these, come to the policy of a built-in chain?"""
-        if self.is_long(name) and (name in self._section.reach.closed or self._ends_closed(name)):
+        closed = self._section.reach.closed.keys() | self._section.told.closed.keys()
+        if self.is_long(name) and (name in closed or self._ends_closed(name)):
             return False
         try:
             arriving = self.inflow(name) if only is None else meet([only], self.inflow(name))
@@ -557,9 +555,8 @@ class Flow:
 
     def _ends_closed(self, name: str) -> bool:
         """Does the last rule of a long chain decide everything?"""
-        rules = self._section.chains[name].rules
-        last = rules[-1]
-        if id(last) not in self._section.reach.unconditional.get(name, ()):
+        last = self._section.chains[name].rules[-1]
+        if last.bound.jump is None or last.line.number in self._section.refused or not is_unconditional(last):
             return False
         target = self._section.target_of(last)
         if isinstance(target, Jump):
@@ -588,7 +585,7 @@ class Flow:
         """
         spans: set[Span] = set()
         chains = self._section.chains
-        if sum(len(chains[each].rules) for each in self._section.calls.nft.from_builtin[name]) > LARGE:
+        if sum(chains[each].count for each in self._section.calls.nft.from_builtin[name]) > LARGE:
             raise TooMuch
         for _, item in self.walked(name):
             if item.rule.bound.protocol:
@@ -610,8 +607,22 @@ class Flow:
             return True
 
 
-def _masks(section: SectionFacts) -> dict[str, set[int]]:
-    """The masks under which marks are looked at, by match."""
+def rewrites(section: SectionFacts) -> frozenset[str]:
+    """What the rules that are looked at may rewrite."""
+    targets = {segment.cls for segment in section.sites if segment.cls.kind == "target"}
+    targets.update(section.target_of(each[0].rule) for each in section.bare_targets.values())
+    out: set[str] = set()
+    for target in targets:
+        if not is_harmless(target):
+            rewritten = getattr(target, "rewrites", None)
+            out.update(_ANYTHING if rewritten is None else rewritten)
+    if any(part.opaque for part in section.parts):
+        out.update(_ANYTHING)
+    return frozenset(out)
+
+
+def masks(section: SectionFacts) -> dict[str, set[int]]:
+    """The masks under which marks are looked at by rules that are looked at, by match."""
     out: dict[str, set[int]] = {}
     for segment, sites in section.sites.items():
         if segment.cls.name in MARKS:
@@ -623,7 +634,13 @@ def _masks(section: SectionFacts) -> dict[str, set[int]]:
                     value = section.facts.use(placed, part, words).values[0]
                     if value is not None:
                         found.add(value[1])
-    return {name: masks for name, masks in out.items() if len(masks) <= _MOST_MASKS}
+    return out
+
+
+def few(one: dict[str, set[int]], other: dict[str, set[int]]) -> dict[str, set[int]]:
+    """Both, less those that would be too many."""
+    both = {name: one.get(name, set()) | other.get(name, set()) for name in one.keys() | other.keys()}
+    return {name: found for name, found in both.items() if len(found) <= _MOST_MASKS}
 
 
 def _arriving(name: str) -> Box:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from iptkit.extensions.core import Jump
 from iptkit.lint.conditions import is_logging, is_return, is_unconditional, is_verdict
-from iptkit.lint.flow import FOR_QUESTIONS
 from iptkit.lint.intervals import TooMuch, meet, meets
 from iptkit.text.record import NamedTuple
 
@@ -55,7 +54,7 @@ def judge(section: SectionFacts) -> list[Judgement]:
     flow.work.left = MOST_WORK
     with contextlib.suppress(TooMuch):  # what is said already is true all the same
         found.look()
-    flow.work.left = FOR_QUESTIONS
+    flow.work.left = section.for_questions
     return found.out
 
 
@@ -188,7 +187,7 @@ class _After:
         section, flow = self._section, self._flow
         if section.chains[name].builtin or section.is_piece or depth > 20:
             return False
-        for caller, rule in section.calls.by_callee[name]:
+        for caller, rule in section.calls.to(name):
             if not flow.inflow(caller):
                 continue
             call = flow.item(caller, rule)

@@ -105,10 +105,9 @@ class ValueLooks:
         memo = self._facts.binder.memo(core.type)
         for inverted in (False, True):
             bad = self._bad(check, odd, memo, core.flag, inverted, None)
-            for bound in section.shapes_of_heads if bad else ():
+            for bound, head in section.heads.items() if bad else ():
                 ref = getattr(bound, core.ref)
                 if isinstance(ref, int) and getattr(bound, core.inverted) == inverted:
-                    head = section.head(bound)
                     if bad.keys().isdisjoint([values[ref] for values in head.values]):
                         continue
                     for line, _ in head.lines():

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from iptkit.ruleset.model import Chain, Rule
 
 
+_NO_STEPS: tuple[list[tuple[str, bool, bool]], bool] = ([], False)
+
+
 class Reach:
     def __init__(self, section: SectionFacts) -> None:
         self._section = section
@@ -88,37 +91,55 @@ class Reach:
         found = self._decides.get(name)
         if found is None:
             self._decides[name] = False  # while we look: a chain that needs itself proves nothing
-            chain = self._section.chains.get(name)
-            found = self._decides[name] = chain is not None and self._looks_decided(chain)
+            found = self._decides[name] = self._looks_decided(name)
         return found
 
-    def _looks_decided(self, chain: Chain) -> bool:
-        if chain.builtin:
-            return False
-        unconditional = self.unconditional.get(chain.name)
-        if not unconditional:
-            return False
-        for rule in chain.rules:
-            target = self._section.target_of(rule)
-            if is_return(target):
+    def _looks_decided(self, name: str) -> bool:
+        steps, end = self.steps.get(name) or self._section.told.steps.get(name) or _NO_STEPS
+        for to, goto, always in steps:
+            if goto and not self.decides(to):
                 return False
-            if isinstance(target, Jump):
-                if target.goto and not self.decides(target.chain):
-                    return False
-                if id(rule) in unconditional and (target.goto or self.decides(target.chain)):
-                    return True
-            elif id(rule) in unconditional and is_verdict(target):
+            if always and (goto or self.decides(to)):
                 return True
-        return False
+        return end
 
     @functools.cached_property
-    def dead(self) -> dict[int, Rule]:
-        """`id` of a rule that no packet comes to -> the rule before it that takes them all."""
-        out: dict[int, Rule] = {}
+    def steps(self) -> dict[str, tuple[list[tuple[str, bool, bool]], bool]]:
+        """For the chains that are looked at and may decide: their calls, up to where that is clear.
+
+        Of each call the chain, whether it is a goto, and whether all packets
+        take it; then whether behind these all packets are decided.
+        """
+        return {
+            name: self._steps(chain, rules)
+            for name, rules in self.unconditional.items()
+            for chain in (self._section.chains[name],)
+            if not chain.builtin
+        }
+
+    def _steps(self, chain: Chain, unconditional: set[int]) -> tuple[list[tuple[str, bool, bool]], bool]:
+        steps: list[tuple[str, bool, bool]] = []
+        for rule in chain.rules:
+            target = self._section.target_of(rule)
+            if isinstance(target, Jump):
+                always = id(rule) in unconditional
+                steps.append((target.chain, target.goto, always))
+                if always and target.goto:
+                    break
+            elif is_return(target):
+                break
+            elif id(rule) in unconditional and is_verdict(target):
+                return steps, True
+        return steps, False
+
+    @functools.cached_property
+    def dead(self) -> set[int]:
+        """Numbers of the lines that no packet comes to, since a rule of a line before takes all."""
+        out: set[int] = set()
         for name, at in self.closed.items():
-            rules = self._section.chains[name].rules
-            for rule in rules[at + 1 :]:
-                out[id(rule)] = rules[at]
+            lines = [rule.line.number for rule in self._section.chains[name].rules[at:]]
+            out.update(lines)
+            out.discard(lines[0])
         return out
 
     @functools.cached_property
@@ -130,14 +151,25 @@ class Reach:
         section = self._section
         if section.is_piece:
             return section.chains.keys()
-        dead = self.dead
-        if not dead:
+        live = {**self.live, **section.told.live}
+        if not live:
             return section.calls.nft.reached
+        callees = {**section.calls.callees, **section.told.calls, **live}
         seen = {name for name, chain in section.chains.items() if chain.builtin}
         pending = list(seen)
         while pending:
-            for to, rule in section.calls.by_caller.get(pending.pop(), ()):
-                if to not in seen and id(rule) not in dead:
-                    seen.add(to)
-                    pending.append(to)
+            new = [to for to in callees.get(pending.pop(), ()) if to not in seen]
+            seen.update(new)
+            pending += new
         return seen
+
+    @functools.cached_property
+    def live(self) -> dict[str, list[str]]:
+        """For each chain with dead jumps the chains it calls by others."""
+        dead = self.dead
+        calls = self._section.calls.own
+        return {
+            name: [to for to, rule in calls[name] if rule.line.number not in dead]
+            for name in self.closed
+            if any(rule.line.number in dead for _, rule in calls.get(name, ()))
+        }

@@ -49,8 +49,8 @@ MODULES: dict[str, str] = {
     "canonical": "601 602",
 }
 # Modules whose checks ask which packets come to a rule, or which chains lead to which.  They share what they
-# find out, and the work that may be spent on it.  The others ask about lines and rules one by one, and may be
-# run by another process.
+# find out, and the work that may be spent on it; of a file in two shares they must know what is in the other.
+# The others ask about lines and rules one by one.
 PACKETS = frozenset(
     (
         "jumps", "places", "unreachable", "duplicates", "impossible", "unused_chains", "returns", "targets",

@@ -85,16 +85,17 @@ class SavedForms:
         for bound, part in section.parts.items():
             if not self._is_part_in_order(bound, part):
                 self._suspect(part.rules)
-        for bound, shapes in section.shapes_of_heads.items():
-            if shapes[0] is not bound and self._head(bound) != shapes[0].shape.head.words:
-                self._suspect(section.head(bound).rules)
+        for bound, head in section.heads.items():
+            whole = head.rules[0].bound
+            if whole is not bound and self._head(bound) != whole.shape.head.words:
+                self._suspect(head.rules)
         self._spaced()
         for core in CORE:
             odd = self._facts.odd_words(self._facts.binder.memo(core.type))
-            for bound in section.shapes_of_heads if odd else ():
+            for bound, head in section.heads.items() if odd else ():
                 ref = getattr(bound, core.ref)
                 if isinstance(ref, int):
-                    self._suspect(_having(section.head(bound), ref, odd))
+                    self._suspect(_having(head, ref, odd))
         self._quoted_names()
         for targets in section.bare_targets.values():
             use = targets[0].rule.target
@@ -112,7 +113,7 @@ class SavedForms:
         """Names of chains in quotes, which they never need."""
         section = self._section
         if self._facts.quotes_chains:
-            self._suspect_quotes([(bound.chain, section.head(bound)) for bound in section.shapes_of_heads])
+            self._suspect_quotes([(bound.chain, head) for bound, head in section.heads.items()])
         if section.jumps and section.quotes_jumps:
             self._suspect_quotes([(bound.jumps, part) for bound, part in section.parts.items()])
 
@@ -124,7 +125,7 @@ class SavedForms:
     def _is_part_in_order(self, bound: Bound, part: PartFacts) -> bool:
         """Are the words of a part those of a saved rule, in their order?"""
         whole = part.rules[0].bound
-        if bound.opaque or bound.counters is not None or whole.command != "A":
+        if bound.opaque or bound.counters is not None or (whole.earlier or whole).command != "A":
             return False
         expected: tuple[Word, ...] = ()
         if bound is whole:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from iptkit.lint.select import Selection
-    from iptkit.syntax.document import Document
 
 UNUSED = "IPT000"
 _MARK = "iptkit:"
@@ -42,25 +41,25 @@ class Ignore(NamedTuple):
 
 
 class Suppressions:
-    def __init__(self, document: Document) -> None:
+    def __init__(self, text: str) -> None:
         self.ignores: list[Ignore] = []
         self.misread: list[tuple[Span, str]] = []
-        if _MARK in document.source.text:
-            self._collect(document)
+        if _MARK in text:
+            self._collect(text)
 
-    def _collect(self, document: Document) -> None:
+    def _collect(self, text: str) -> None:
         waiting: list[tuple[str, Span]] = []
-        for line in document.lines:
-            if line.kind == "blank":
+        for number, raw in enumerate(text.split("\n"), 1):
+            if not raw:
                 continue
-            if line.kind == "comment":
-                for code, span, everywhere in self._read(line.number, line.raw):
+            if raw[0] == "#":
+                for code, span, everywhere in self._read(number, raw):
                     if everywhere:
                         self.ignores.append(Ignore(code, 0, span))
                     else:
                         waiting.append((code, span))
                 continue
-            self.ignores += [Ignore(code, line.number, span) for code, span in waiting]
+            self.ignores += [Ignore(code, number, span) for code, span in waiting]
             waiting = []
         self.ignores += [Ignore(code, -1, span) for code, span in waiting]
 

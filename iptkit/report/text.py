@@ -26,6 +26,7 @@ _SEVERITY = {Severity.ERROR: "\x1b[1;31m", Severity.WARNING: "\x1b[1;33m", Sever
 _HINT = "\x1b[32m"
 _WINDOW = 160  # of a longer line, so many bytes around the finding are shown
 _LEAD = 40  # of which so many stand before it
+_BLANKS = " " * _WINDOW
 
 
 def render_text(source: Source, diagnostics: Iterable[Diagnostic], color: bool = False) -> str:
@@ -36,14 +37,39 @@ def render_text(source: Source, diagnostics: Iterable[Diagnostic], color: bool =
     lines = Lines(source)
     name = file_name(source)
     out: list[str] = []
-    for diagnostic in diagnostics:
-        out += _finding(name, lines, diagnostic, color)
-    return "\n".join([*out, ""])
+    said: dict[
+        object, tuple[str, str]
+    ] = {}  # what stands behind places and lines: thousands may say the same
+    for found in diagnostics:
+        key = found.code, found.message, found.hint, int(found.severity), found.backends
+        says, hint = said.get(key) or said.setdefault(key, (_says(found, color), _hint(found, color)))
+        number, begin, end = found.span
+        raw = lines.raw(number)
+        margin = max(3, len(str(number)) + 1)
+        paint, off = (_SEVERITY[found.severity], _OFF) if color else ("", "")
+        if len(raw) <= _WINDOW and raw.isascii() and raw.isprintable() and raw and not raw.isspace():
+            # So is nearly every line.
+            start = min(begin, len(raw))
+            marks = "^" * max(1, min(end, len(raw)) - start)
+            excerpt = f"{number:>{margin}} | {raw}\n{_BLANKS[:margin]} | {_BLANKS[:start]}{paint}{marks}{off}"
+        else:
+            start = lines.columns(found.span)[0] - 1
+            excerpt = "\n".join(_excerpt(raw, found.span, margin, paint))
+        place = f"{name}:{number}:{start + 1}:"
+        out.append(f"{_BOLD}{place}{_OFF} {says}" if color else f"{place} {says}")
+        if excerpt:
+            out.append(excerpt)
+        for other, what in found.related:
+            at, _ = lines.columns(other)
+            out.append(f"{_BLANKS[:margin]} = {name}:{other.line}:{at}: {readable(what)}")
+        if hint:
+            out.append(f"{_BLANKS[:margin]} = {hint}")
+    out.append("")
+    return "\n".join(out)
 
 
-def _finding(name: str, lines: Lines, found: Diagnostic, color: bool) -> Iterator[str]:
-    start, _ = lines.columns(found.span)
-    place = f"{name}:{found.span.line}:{start}:"
+def _says(found: Diagnostic, color: bool) -> str:
+    """What stands behind the place of a finding."""
     severity = found.severity.word
     # Scripts and the like have faults without a code; there is nothing more to read about these.
     label = f"[{found.code} {found.name}]" if found.code else ""
@@ -51,23 +77,18 @@ def _finding(name: str, lines: Lines, found: Diagnostic, color: bool) -> Iterato
     if found.severity is Severity.ERROR and found.backends and set(found.backends) != set(BOTH):
         who = f" ({', '.join(found.backends)} only)"
     if color:
-        place = f"{_BOLD}{place}{_OFF}"
         severity = f"{_SEVERITY[found.severity]}{severity}{_OFF}"
         label = f"{_DIM}{label}{_OFF}" if label else ""
-    yield f"{place} {severity}: {readable(found.message)}{who} {label}".rstrip()
-    margin = max(3, len(str(found.span.line)) + 1)
-    yield from _excerpt(lines, found.span, margin, _SEVERITY[found.severity] if color else "")
-    for span, what in found.related:
-        at, _ = lines.columns(span)
-        yield f"{' ' * margin} = {name}:{span.line}:{at}: {readable(what)}"
-    if found.hint:
-        hint = readable(found.hint)
-        yield f"{' ' * margin} = {_HINT + hint + _OFF if color else hint}"
+    return f"{severity}: {readable(found.message)}{who} {label}".rstrip()
 
 
-def _excerpt(lines: Lines, span: Span, margin: int, paint: str) -> Iterator[str]:
+def _hint(found: Diagnostic, color: bool) -> str:
+    hint = readable(found.hint)
+    return _HINT + hint + _OFF if color and hint else hint
+
+
+def _excerpt(raw: str, span: Span, margin: int, paint: str) -> Iterator[str]:
     """The line, and a second one that marks the span in it."""
-    raw = lines.raw(span.line)
     if not raw.strip():
         return
     start = min(span.start, len(raw))
@@ -80,11 +101,6 @@ def _excerpt(lines: Lines, span: Span, margin: int, paint: str) -> Iterator[str]
         end = min(end, stop)
         before = "..." if begin else ""
         after = "..." if stop < len(raw) else ""
-    if not (before or after) and raw.isascii() and raw.isprintable():
-        # So is nearly every line.
-        yield f"{span.line:>{margin}} | {raw}"
-        yield f"{' ' * margin} | {' ' * start}{paint}{'^' * max(1, end - start)}{_OFF if paint else ''}"
-        return
     head, marked, tail = shown(raw[begin:start]), shown(raw[start:end]), shown(raw[end:stop])
     yield f"{span.line:>{margin}} | {before}{head}{marked}{tail}{after}"
     # Tabs stay tabs, so that the marks stand under the words whatever a tab is worth.

@@ -65,6 +65,7 @@ class _Piece(NamedTuple):
     use: Placed | None
     target: bool  # the use is a target
     free: bool  # the use reads alike whatever the protocol of the rule
+    places: dict[Any, _Placed | None]  # where it was placed so far
 
 
 class _Placed:
@@ -94,7 +95,6 @@ class Composer:
         self._binder = binder
         self._pieces: dict[tuple[str | None, ...], _Piece | None] = {}
         self._segments: dict[tuple[int, int, bool, int, bool], Segment | None] = {}
-        self._placed: dict[tuple[tuple[str | None, ...], int, int, tuple[int, bool]], _Placed | None] = {}
         self._heads: dict[Part, Bound | None] = {}
         self._tails: dict[Part, Bound | None] = {}
 
@@ -140,7 +140,6 @@ class Composer:
         first = self._piece(runs[0]) if runs else None
         if first is not None and first.letter == "p":
             protocol = first.value, first.beside
-        known = self._placed
         words = values = 0
         memos: tuple[Memo | RawMemo, ...] = ()
         matches: list[Placed] = []
@@ -148,11 +147,14 @@ class Composer:
         classes = []
         implicit = False  # the use before was of a match that its protocol brought
         for run in reversed(runs):
-            key = run, words, values, protocol
+            piece = self._piece(run)
+            if piece is None:
+                return None
+            key = (words, values) if piece.free else (words, values, protocol)
             try:
-                placed = known[key]
+                placed = piece.places[key]
             except KeyError:
-                placed = known[key] = self._place(*key)
+                placed = piece.places[key] = self._place(piece, words, values, protocol)
             if placed is None:
                 return None
             letter, use = placed.letter, placed.use
@@ -190,13 +192,10 @@ class Composer:
         bound.appends = bound.jumps is None or bound.jumps.__class__ is int
         return bound
 
-    def _place(
-        self, run: tuple[str | None, ...], words: int, values: int, protocol: tuple[int, bool]
-    ) -> _Placed | None:
+    def _place(self, piece: _Piece, words: int, values: int, protocol: tuple[int, bool]) -> _Placed | None:
         """A piece where so many words and values of the tail stand behind it; None where it is not plain."""
-        piece = self._piece(run)
         # Addresses and interfaces that stand behind other options are left to the plain binder.
-        if piece is None or (piece.letter and piece.letter in "sdio"):
+        if piece.letter and piece.letter in "sdio":
             return None
         words += piece.words
         values += len(piece.memos)
@@ -287,6 +286,7 @@ class Composer:
             use,
             not bound.matches,
             free,
+            {},
         )
 
 

@@ -23,11 +23,11 @@ from iptkit.extensions.spec import Opaque
 from iptkit.syntax.words import unquote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from iptkit.extensions.spec import Match, Target
     from iptkit.ruleset.binding import Binder, Bound, Placed, Ref
-    from iptkit.syntax.document import RuleLine
+    from iptkit.syntax.document import Document, RuleLine, Shape
     from iptkit.text.diagnostic import Diagnostic
     from iptkit.values.context import Context, Family
 
@@ -222,10 +222,31 @@ class BrokenRule:
         self.status = status
 
 
+class Unreadable(Exception):  # it is no error
+    """A line that was not read turns out to be no plain rule: the file has to be read as a whole."""
+
+
+class Unread:
+    """Rules of lines that were not read (see syntax.parser.Unread): made when somebody asks, each once."""
+
+    def __init__(self, binder: Binder, document: Document) -> None:
+        self._binder = binder
+        self._document = document
+
+    def rule(self, number: int) -> Rule:
+        """The rule of the line with that number.  Raises Unreadable."""
+        line = self._document.line(number)
+        shape: Shape | None = getattr(line, "shape", None)
+        bound = None if shape is None else self._binder.bound(shape)
+        if bound is None or not bound.appends:
+            raise Unreadable
+        return Rule(self._binder, line, bound, None, NO_COUNTERS)  # type: ignore[arg-type]  # what has a shape
+
+
 class Chain:
     """A chain: `policy` is None for a user chain, `counters` are those of the policy."""
 
-    __slots__ = ("counters", "name", "policy", "rules")
+    __slots__ = ("_rules", "_unread", "counters", "name", "policy")
 
     def __init__(
         self, name: str, policy: str | None, counters: Counters = NO_COUNTERS, rules: list[Rule] | None = None
@@ -233,7 +254,31 @@ class Chain:
         self.name = name
         self.policy = policy
         self.counters = counters
-        self.rules = [] if rules is None else rules
+        self._rules = [] if rules is None else rules
+        self._unread: tuple[Unread, Sequence[int]] | None = None
+
+    @property
+    def rules(self) -> list[Rule]:
+        """Its rules, in order."""
+        if self._unread is not None:
+            unread, numbers = self._unread
+            self._rules = list(map(unread.rule, numbers))
+            self._unread = None
+        return self._rules
+
+    @rules.setter
+    def rules(self, rules: list[Rule]) -> None:
+        self._unread = None
+        self._rules = rules
+
+    def leave_unread(self, unread: Unread, numbers: Sequence[int]) -> None:
+        """Its rules are those of certain lines, to be read when somebody asks."""
+        self._unread = unread, numbers
+
+    @property
+    def count(self) -> int:
+        """How many rules it has."""
+        return len(self._rules if self._unread is None else self._unread[1])
 
     @property
     def builtin(self) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from iptkit.syntax.parser import Unread
     from iptkit.syntax.words import CountersText
     from iptkit.text.source import Source
 
@@ -166,9 +167,12 @@ class Document:
     `-` or with counters of at most 19 digits, and whose words have one blank
     between them, are quoted as a whole or not at all, and hold no tab outside
     of quotes.
+
+    Of a file that was read in part (Parser.parse_part) `lines` are those that
+    were read, and `unread` reads the others.
     """
 
-    __slots__ = ("joined", "lines", "odd", "source")
+    __slots__ = ("joined", "lines", "odd", "source", "unread")
 
     def __init__(
         self,
@@ -176,11 +180,22 @@ class Document:
         lines: list[Line],
         joined: frozenset[int] = frozenset(),
         odd: tuple[RuleLine, ...] = (),
+        unread: Unread | None = None,
     ) -> None:
         self.source = source
         self.lines = lines
+        self.unread = unread
         self.joined = joined
         self.odd = odd
+
+    def line(self, number: int) -> Line:
+        """The line of that number, counted from 1; its first piece, of one that is read in pieces."""
+        if self.unread is not None:
+            return self.unread.line(number)
+        lines = self.lines
+        if number <= len(lines) and lines[number - 1].number == number:
+            return lines[number - 1]
+        return next(line for line in lines if line.number == number)
 
     def text(self) -> str:
         """The file again, byte for byte (Latin-1, see iptkit.text.source)."""

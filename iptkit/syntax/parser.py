@@ -50,13 +50,15 @@ if TYPE_CHECKING:
 # a match or protocol (after -m, -p), nor a target whose options follow, at once or
 # after those of a match.
 _VALUE = re.compile(
-    r" (?<! -[mp] )(?!(?<= -j )(?:[^ ]+ (?:! )?--|[0-9A-Z]+ .* --))"
-    r'("(?![-!\\])[^"\\]*(?:\\.[^"\\]*)*"|[^-!" \t][^ \t"]*)(?= |$)'
+    r' ([^-!" \t](?<! -[mp] .)(?!(?<= -j .)(?:[^ ]* (?:! )?--|[0-9A-Z]* .* --))[^ \t"]*+'
+    r'|"(?<! -[mpj] ")(?![-!\\])[^"\\]*+(?:\\.[^"\\]*+)*+")(?![^ ])'
 )
 _COUNTERS = re.compile(r"\[([0-9]{1,19}):([0-9]{1,19})\] ")  # all such numbers have less than 64 bits
 # The head of a key (see Shape): -A and what follows it of HEAD_OPTIONS; a line feed stands for each value.
 _HEAD = re.compile(rf"-A\n(?: (?:! )?(?:{'|'.join(HEAD_OPTIONS)})\n)*").match
 _SPACED = re.compile(r"  |\t| (?:\n|\Z)").search  # blanks in a row or at the end, or a tab
+_RULE = re.compile(r"\n[-\[]")
+_COMMIT = re.compile(r"\nCOMMIT")
 # Options whose argument may decide how the rest of the line reads (-m -p -j -g,
 # and -c, which takes one word or two), spelled out, and abbreviated as far as
 # they may be.
@@ -93,10 +95,10 @@ class Parser:
             return self._parse(source)
 
     def parse_part(self, source: Source, first: int, last: int) -> Document | None:
-        """Some of the lines of a file that are rules, and all its table, chain and COMMIT lines.
+        """Some of the lines of a file that are rules, and all that are none.
 
-        Of those before index `first` and from `last` on the rules are left out.
-        None for a file with lines too long to be read in one piece.
+        Of those before index `first` and from `last` on the rules are left
+        unread.  None for a file with lines too long to be read in one piece.
         """
         with Uncollected():
             raws, joined, longest = _split(source.text)
@@ -105,17 +107,16 @@ class Parser:
             unended = len(raws) if joined else 0
             unusual = longest > WORD_LIMIT or "\0" in source.text
             odd: list[RuleLine] = []
-            lines = [
-                *self._frame(raws[:first], 0, unended),
-                *self._lines(raws[first:last], first, unended, unusual, odd),
-                *self._frame(raws[last:], last, unended),
-            ]
-            return Document(source, lines, odd=tuple(odd))
+            before = list(self._frame(raws[:first], 0, unended))
+            here = self._lines(raws[first:last], first, unended, unusual, odd)
+            after = list(self._frame(raws[last:], last, unended))
+            unread = Unread(self, raws, unended, here, [*before, *after])
+            return Document(source, [*before, *here, *after], odd=tuple(odd), unread=unread)
 
     def _frame(self, raws: list[str], before: int, unended: int) -> Iterator[Line]:
-        """The table, chain and COMMIT lines among some."""
+        """Those of some lines that are no rules."""
         for number, raw in enumerate(raws, before + 1):
-            if raw[:1] in ("*", ":") or (raw == "COMMIT" and number != unended):
+            if raw[:1] in ("*", ":", "#", "") or (raw == "COMMIT" and number != unended):
                 yield self._line(number, raw, number != unended)
 
     def _parse(self, source: Source) -> Document:
@@ -291,6 +292,32 @@ class Parser:
         return RuleLine(number, raw, counters, self._shape(head, tail), values)
 
 
+class Unread:
+    """The lines of a file that was read in part: the others are read when somebody asks, each once."""
+
+    def __init__(
+        self, parser: Parser, raws: list[str], unended: int, here: list[Line], others: list[Line]
+    ) -> None:
+        self.raws = raws
+        self._parser = parser
+        self._unended = unended
+        self._here = here
+        self._first = here[0].number if here else 0
+        self._known = {line.number: line for line in others}
+
+    def line(self, number: int) -> Line:
+        """The line of that number."""
+        at = number - self._first
+        if 0 <= at < len(self._here):
+            return self._here[at]
+        found = self._known.get(number)
+        if found is None:
+            raw = self.raws[number - 1]
+            (found,) = self._parser._lines([raw], number - 1, self._unended, True, [])
+            self._known[number] = found
+        return found
+
+
 class _Literal(NamedTuple):
     """What stands between two values of a plain line."""
 
@@ -316,6 +343,26 @@ def _split(text: str) -> tuple[list[str], list[int], int]:
     else:
         joined.append(len(raws) - 1)
     return raws, joined, max(map(len, raws), default=0)
+
+
+def middle(text: str, part: float = 0.5) -> int:
+    """Where the line begins with which the second half of the rules does, by their length; 0 without rules.
+
+    `part` is the part of them that stands before, where that is not the half.
+    """
+    spans = []
+    rule = _RULE.search(text)
+    while rule is not None:
+        commit = _COMMIT.search(text, rule.start())
+        end = len(text) if commit is None else commit.start()
+        spans.append((rule.start(), end))
+        rule = _RULE.search(text, end)
+    left = int(sum(end - begin for begin, end in spans) * part)
+    for begin, end in spans:
+        if left < end - begin:
+            return text.rfind("\n", 0, begin + left + 1) + 1
+        left -= end - begin
+    return 0
 
 
 def _quote(text: str) -> str:
@@ -347,4 +394,4 @@ def words_of(line: RuleLine) -> list[str]:
     return [unquote(next(values)) if w is None else w for w in line.shape.words]
 
 
-__all__ = ["Parser", "parse", "words_of"]
+__all__ = ["Parser", "middle", "parse", "words_of"]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 LARGE = 10_000
 """Lines of a file that is worth a second process."""
 _PIECE = 1 << 20  # bytes read at once
+_LENGTH = 8  # bytes that say how long a message is
 _allowed = False
 
 
@@ -35,31 +36,62 @@ def processors() -> int:
     return os.cpu_count() or 1
 
 
+class Talk:
+    """One end of a talk between two processes: messages of any length, each whole."""
+
+    def __init__(self, source: int, to: int) -> None:
+        self._source = source
+        self._to = to
+
+    def send(self, message: bytes) -> None:
+        """Send a message.  It may wait until the other end receives: of two, one has to receive first."""
+        left = memoryview(len(message).to_bytes(_LENGTH, "big") + message)
+        while left:
+            left = left[os.write(self._to, left) :]
+
+    def receive(self) -> bytes | None:
+        """The next message; None where the other end is gone."""
+        length = self._read(_LENGTH)
+        return None if length is None else self._read(int.from_bytes(length, "big"))
+
+    def _read(self, length: int) -> bytes | None:
+        pieces = []
+        while length:
+            piece = os.read(self._source, min(length, _PIECE))
+            if not piece:
+                return None
+            pieces.append(piece)
+            length -= len(piece)
+        return b"".join(pieces)
+
+    def close(self) -> None:
+        os.close(self._source)
+        os.close(self._to)
+
+
 class Aside:
     """A child that does a piece of work.  Leaving it as a context manager ends it, whatever became of it."""
 
-    def __init__(self, pid: int, results: int) -> None:
+    def __init__(self, pid: int, talk: Talk) -> None:
         self._pid = pid
-        self._results = results
         self._ended = False
+        self.talk = talk
 
     def result(self) -> bytes | None:
         """Wait for what came of it; None where the child failed: do it here then, and see why."""
-        pieces = []
-        while piece := os.read(self._results, _PIECE):
-            pieces.append(piece)
+        result = self.talk.receive()
         try:
             _, status = os.waitpid(self._pid, 0)
         except ChildProcessError:  # started with SIGCHLD ignored (signal(7)), nobody learns how children end
             status = -1
         self._ended = True
-        return None if status else b"".join(pieces)
+        return None if status else result
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._results)
+        self.talk.close()
         if not self._ended:
             import signal  # few runs need it
 
@@ -70,26 +102,31 @@ class Aside:
                     os.waitpid(self._pid, 0)
 
 
-def start(work: Callable[[], bytes]) -> Aside | None:
-    """Have a child do it, with all that is known here now; None where there is none to have."""
+def start(work: Callable[[Talk], bytes]) -> Aside | None:
+    """Have a child do it, with all that is known here now; None where there is none to have.
+
+    The child may talk with this process while it works.
+    """
     if not _allowed or not hasattr(os, "fork") or processors() < 2:
         return None
-    results, out = os.pipe()
+    ours, child_out = os.pipe()
+    child_in, out = os.pipe()
     try:
         pid = os.fork()
     except OSError:  # too many processes, or too little memory
-        os.close(results)
-        os.close(out)
+        for end in (ours, child_out, child_in, out):
+            os.close(end)
         return None
     if pid:
-        os.close(out)
-        return Aside(pid, results)
+        os.close(child_in)
+        os.close(child_out)
+        return Aside(pid, Talk(ours, out))
     status = 1
     try:
-        os.close(results)
-        left = memoryview(work())
-        while left:
-            left = left[os.write(out, left) :]
+        os.close(ours)
+        os.close(out)
+        talk = Talk(child_in, child_out)
+        talk.send(work(talk))
         status = 0
     finally:
         # Whatever happened: what is to be done at the end of the program is not for the child to do.

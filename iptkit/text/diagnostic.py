@@ -59,32 +59,36 @@ class Edit(NamedTuple):
 
 def packed(found: list[Diagnostic]) -> bytes:
     """Findings as bytes, for another process; see `unpacked`."""
-    return marshal.dumps([_plain(each) for each in found])
+    return marshal.dumps(
+        [
+            (code, name, int(severity), message, tuple(span), hint, _plain(related), backends, _plain(fix))
+            for code, name, severity, message, span, hint, related, backends, fix in found
+        ]
+    )
 
 
 def unpacked(found: bytes) -> list[Diagnostic]:
     """The findings that another process of this program packed."""
+    severities = {int(severity): severity for severity in Severity}
     return [
         Diagnostic(
             code,
             name,
-            Severity(severity),
+            severities[severity],
             message,
             Span(*span),
             hint,
-            tuple([(Span(*place), what) for place, what in related]),
+            tuple([(Span(*place), what) for place, what in related]) if related else (),
             backends,
-            tuple([Edit(Span(*place), text, safe) for place, text, safe in fix]),
+            tuple([Edit(Span(*place), text, safe) for place, text, safe in fix]) if fix else (),
         )
         for code, name, severity, message, span, hint, related, backends, fix in marshal.loads(found)  # noqa: S302  # our own
     ]
 
 
 def _plain(value: object) -> object:
-    """Tuples without names and numbers without, as marshal takes them."""
-    if isinstance(value, tuple):
-        return tuple([_plain(each) for each in value])
-    return int(value) if isinstance(value, Severity) else value
+    """Tuples without names, as marshal takes them."""
+    return tuple([_plain(each) for each in value]) if isinstance(value, tuple) and value else value
 
 
 BOTH = ("legacy", "nft")

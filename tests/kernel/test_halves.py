@@ -147,16 +147,6 @@ def test_what_the_machine_must_be_asked() -> None:
             in_halves(text, 4, at)
 
 
-def test_the_middle_is_that_of_the_rules() -> None:
-    first, second = "-A INPUT -j ACCEPT\n" * 10, "-A A -j ACCEPT\n" * 10
-    text = HEAD + first + "COMMIT\n*nat\n" + ":A - [0:0]\n" * 50 + second
-    before = text.split("\n")[: halves._middle(text)]
-    assert sum(line.startswith("-A") for line in before) == len(first + second) // 2 // len(
-        "-A INPUT -j ACCEPT\n"
-    )
-    assert halves._middle("*filter\nCOMMIT\n") == 0
-
-
 def test_a_part_holds_nothing_but_its_chains() -> None:
     text = HEAD + "-A ONE -j ACCEPT\n-A INPUT -j ONE\n-A INPUT -p tcp\nCOMMIT\n"
     outcome = interpret(Parser().parse(Source("x", text)), Binder(4))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from iptkit.syntax import reference
 from iptkit.syntax.document import Document, RuleLine
-from iptkit.syntax.parser import Parser, parse, words_of
+from iptkit.syntax.parser import Parser, middle, parse, words_of
 from iptkit.syntax.words import LINE_LIMIT, BadCounters, split_counters, split_words
 from iptkit.text.source import Source
 
@@ -124,18 +124,34 @@ def test_a_part_of_a_file(text: str, data: st.DataObject) -> None:
     first, last = sorted(data.draw(st.tuples(*[st.integers(0, len(whole.lines))] * 2)))
     part = Parser().parse_part(Source("test", text), first, last)
     assert part is not None
-    wanted = [
-        line
-        for at, line in enumerate(whole.lines)
-        if line.kind in ("table", "chain", "commit") or (line.kind != "blank" and first <= at < last)
-    ]
-    shown = [(line.number, line.kind, line.raw) for line in part.lines if line.kind != "blank"]
+    wanted = [line for at, line in enumerate(whole.lines) if line.kind != "rule" or first <= at < last]
+    shown = [(line.number, line.kind, line.raw) for line in part.lines]
     assert shown == [(line.number, line.kind, line.raw) for line in wanted]
     theirs = {line.number: line for line in wanted if isinstance(line, RuleLine)}
     for ours in part.lines:
         if isinstance(ours, RuleLine):
             same = theirs[ours.number]
             assert (ours.values, ours.counters, ours.fault) == (same.values, same.counters, same.fault)
+    # The others are read when they are asked for, each once.
+    known = {line.number: line for line in part.lines}
+    for line in whole.lines:
+        read = part.line(line.number)
+        assert (read.kind, read.number, read.raw) == (line.kind, line.number, line.raw)
+        assert read is known.setdefault(line.number, read) is part.line(line.number)
+        if isinstance(line, RuleLine):
+            assert isinstance(read, RuleLine)
+            assert (read.values, read.counters, read.fault) == (line.values, line.counters, line.fault)
+
+
+def test_the_middle_is_that_of_the_rules() -> None:
+    first, second = "-A INPUT -j ACCEPT\n" * 10, "-A A -j ACCEPT\n" * 10
+    text = "*filter\n" + first + "COMMIT\n*nat\n" + ":A - [0:0]\n" * 50 + second
+    for part in (0.25, 0.5):
+        before = text[: middle(text, part)]
+        assert before.endswith("\n")
+        assert before.count("-A") == int(len(first + second) * part) // len("-A INPUT -j ACCEPT\n")
+    assert middle(text, 0.9) > text.index(second)
+    assert middle("*filter\nCOMMIT\n") == 0
 
 
 def test_a_part_of_a_file_with_too_long_a_line() -> None:

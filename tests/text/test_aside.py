@@ -27,7 +27,7 @@ def children() -> bool:
 
 def test_result() -> None:
     known = bytes(range(256)) * 40_000  # more than a pipe holds
-    child = aside.start(lambda: known[::-1])
+    child = aside.start(lambda _: known[::-1])
     assert child is not None
     with child:
         assert child.result() == known[::-1]
@@ -36,7 +36,7 @@ def test_result() -> None:
 
 @pytest.mark.parametrize("what", ["raises", "exits", "is killed"])
 def test_a_child_that_fails(what: str, capfd: pytest.CaptureFixture[str]) -> None:
-    def work() -> bytes:
+    def work(_: aside.Talk) -> bytes:
         if what == "raises":
             raise ValueError(what)
         if what == "exits":
@@ -53,7 +53,7 @@ def test_a_child_that_fails(what: str, capfd: pytest.CaptureFixture[str]) -> Non
 
 
 def test_a_child_nobody_waits_for() -> None:
-    def work() -> bytes:
+    def work(_: aside.Talk) -> bytes:
         time.sleep(60)
         return b""
 
@@ -69,12 +69,45 @@ def test_a_child_nobody_waits_for() -> None:
 def test_a_child_whose_end_is_not_told() -> None:
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:
-        child = aside.start(lambda: b"x")
+        child = aside.start(lambda _: b"x")
         assert child is not None
         with child:
             assert child.result() is None
     finally:
         signal.signal(signal.SIGCHLD, before)
+
+
+def test_a_talk() -> None:
+    many = bytes(range(256)) * 4000  # more than a pipe holds
+
+    def work(talk: aside.Talk) -> bytes:
+        talk.send(many)
+        talk.send(b"")
+        heard = talk.receive()
+        return b"" if heard is None else heard[::-1]
+
+    child = aside.start(work)
+    assert child is not None
+    with child:
+        assert child.talk.receive() == many
+        assert child.talk.receive() == b""
+        child.talk.send(many)
+        assert child.result() == many[::-1]
+    assert not children()
+
+
+def test_a_talk_with_nobody() -> None:
+    def work(_: aside.Talk) -> bytes:
+        os._exit(0)
+
+    child = aside.start(work)
+    assert child is not None
+    with child:
+        assert child.talk.receive() is None
+        with pytest.raises(BrokenPipeError):
+            child.talk.send(b"x")
+        assert child.result() is None
+    assert not children()
 
 
 def test_no_child(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +116,7 @@ def test_no_child(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(os, "fork", fork)
     before = os.listdir("/proc/self/fd")
-    assert aside.start(lambda: b"") is None
+    assert aside.start(lambda _: b"") is None
     assert os.listdir("/proc/self/fd") == before
 
 
@@ -92,7 +125,7 @@ def test_allowed_where_there_are_two_processors(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(os, "sched_getaffinity", lambda _, count=count: set(range(count)))
         assert aside.processors() == count
         aside.allow()
-        child = aside.start(lambda: b"x")
+        child = aside.start(lambda _: b"x")
         assert (child is not None) == (count > 1)
         if child is not None:
             with child:
@@ -101,4 +134,4 @@ def test_allowed_where_there_are_two_processors(monkeypatch: pytest.MonkeyPatch)
 
 def test_nobody_else_forks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    assert aside.start(lambda: b"") is None
+    assert aside.start(lambda _: b"") is None

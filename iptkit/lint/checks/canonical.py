@@ -54,6 +54,8 @@ class CountersInVcs(FileCheck, code="IPT602"):
         :INPUT DROP [0:0]
     """
 
+    once = True
+
     def look(self, facts: Facts) -> Iterator[Diagnostic]:
         for line in facts.document.lines:
             if line.__class__ is ChainLine:

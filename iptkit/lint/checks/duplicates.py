@@ -35,7 +35,7 @@ class DuplicateRule(SectionCheck, code="IPT204"):
             return
         entered = section.reach.entered
         impossible = {each.rule.line.number for each in section.judged if each.code == IMPOSSIBLE}
-        for name, chain in section.chains.items():
+        for name, chain in section.own.items():
             if name not in entered:
                 continue
             said = None

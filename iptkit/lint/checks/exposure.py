@@ -117,7 +117,7 @@ def open_chains(
     pending = list(seen)
     while pending:
         caller = pending.pop()
-        for to, rule in section.calls.by_caller.get(caller, ()):
+        for to, rule in section.calls.of(caller):
             if (
                 to not in seen
                 and rule.line.number not in section.dead
@@ -199,6 +199,21 @@ class Used(NamedTuple):
 # -- ports
 
 
+def _naming_ports(section: SectionFacts) -> list[Used]:
+    """The rules that INPUT leads to and that accept what goes to ports they name, wherever it comes from."""
+    parts = [part for part in section.parts_with(*_DESTINATION) if _may_be_open(part.bound)]
+    found = using(section, _below(section, "INPUT"), parts, _may_lack_source, accepting=True)
+    return [used for used in found if not names_source(used.rule)]
+
+
+def _may_be_open(bound: Bound) -> bool:
+    return (
+        not bound.protocol_inverted
+        and not bound.opaque
+        and all(placed.segment.cls.name in _MAY_BE_OPEN for placed in bound.matches)
+    )
+
+
 class _PortOpen(SectionCheck):
     """A check of ACCEPT rules that take new connections from anywhere."""
 
@@ -209,9 +224,8 @@ class _PortOpen(SectionCheck):
         reached: set[str] | None = None
         if section.name != "filter":
             return
-        parts = [part for part in section.parts_with(*_DESTINATION) if self._may_be_open(part.bound)]
-        for rule, chain in using(section, _below(section, "INPUT"), parts, _may_lack_source, accepting=True):
-            if names_source(rule):
+        for rule, chain in section.kept(_naming_ports):
+            if not any(rule.bound.protocol == protocol for protocol, _ in self.protocols):
                 continue
             flow = flow or section.flow
             if flow is None:
@@ -223,14 +237,6 @@ class _PortOpen(SectionCheck):
             found = self._open(section, flow, rule, chain)
             if found:
                 yield self.found(whole(rule.line), self.says(found), "-s, -i or a set")
-
-    def _may_be_open(self, bound: Bound) -> bool:
-        return (
-            any(bound.protocol == protocol for protocol, _ in self.protocols)
-            and not bound.protocol_inverted
-            and not bound.opaque
-            and all(placed.segment.cls.name in _MAY_BE_OPEN for placed in bound.matches)
-        )
 
     def _open(self, section: SectionFacts, flow: Flow, rule: Rule, chain: Chain) -> str:
         for protocol, ports in self.protocols:
@@ -543,6 +549,8 @@ class NewWithoutSyn(FileCheck, code="IPT309"):
         -A INPUT -p tcp --dport 80 --syn -m conntrack --ctstate NEW -j ACCEPT
     """
 
+    once = True
+
     def look(self, facts: Facts) -> Iterator[Diagnostic]:
         for section in facts.sections:
             rules = [
@@ -558,7 +566,8 @@ class NewWithoutSyn(FileCheck, code="IPT309"):
             without[FLAGS] = union(one(flags) for flags in range(0x40) if not flags & SYN)
             gone: set[str] = set()  # chains to whose later rules no such packet comes
             rules.sort(key=itemgetter(0))
-            for _, rule, chain in rules[: _MOST_TRIED if flow.is_large else None]:
+            most = _MOST_TRIED // (1 + section.is_shared) if flow.is_large else None
+            for _, rule, chain in rules[:most]:
                 if (
                     rule.bound.protocol_inverted
                     or chain.name in gone

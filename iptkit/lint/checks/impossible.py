@@ -93,7 +93,7 @@ def _entered(section: SectionFacts) -> set[int]:
     """Numbers of the lines whose rules are in chains that packets enter."""
     entered = section.reach.entered
     return {
-        rule.line.number for name, chain in section.chains.items() if name in entered for rule in chain.rules
+        rule.line.number for name, chain in section.own.items() if name in entered for rule in chain.rules
     }
 
 

@@ -54,11 +54,13 @@ class ChainLoop(SectionCheck, code="IPT102"):
         -A B -j RETURN
     """
 
+    of_table = True
+
     def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
         calls = section.calls
         looping = {name for group in calls.legacy.loops for name in group}
         for group in calls.nft.loops:
-            inside = [(name, to, rule) for name in group for to, rule in calls.by_caller[name] if to in group]
+            inside = [(name, to, rule) for name in group for to, rule in calls.of(name) if to in group]
             caller, to, last = max(inside, key=lambda call: call[2].line.number)
             backends = []
             if group & looping & calls.legacy.reached:
@@ -123,15 +125,17 @@ class JumpDepth(SectionCheck, code="IPT105"):
         (flatter)
     """
 
+    of_table = True
+
     def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
         if len(section.chains) <= NFT_DEPTH:
             return
         too_deep = section.calls.nft.too_deep(NFT_DEPTH)
         jumps = [
             (rule.line.number, to, rule)
-            for name, calls in section.calls.by_caller.items()
-            if too_deep and name not in too_deep
-            for to, rule in calls
+            for name in section.chains.keys() - too_deep
+            if too_deep
+            for to, rule in section.calls.of(name)
             if to in too_deep
         ]
         if jumps:

@@ -32,7 +32,7 @@ class LongChain(SectionCheck, code="IPT406"):
     """
 
     def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
-        for name, chain in section.chains.items():
+        for name, chain in section.own.items():
             if len(chain.rules) > MANY:
                 yield self.found(
                     whole(chain.rules[MANY].line),
@@ -58,7 +58,7 @@ class EstablishedLate(SectionCheck, code="IPT401"):
     def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
         if section.name != "filter":
             return
-        for chain in section.chains.values():
+        for chain in section.own.values():
             if not chain.builtin or len(chain.rules) <= EARLY:
                 continue
             for at, rule in enumerate(chain.rules):

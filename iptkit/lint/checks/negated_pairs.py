@@ -46,10 +46,9 @@ class NegatedDropPair(SectionCheck, code="IPT222"):
         for flag, ref, inverted, type_ in _NEGATED:
             found: dict[str, list[Rule]] = {}
             chains: dict[str, Chain] = {}
-            for bound in section.shapes_of_heads:
+            for bound, head in section.heads.items():
                 if not getattr(bound, inverted) or getattr(bound, ref) is None:
                     continue
-                head = section.head(bound)
                 for rule, chain in zip(head.rules, head.chains, strict=True):
                     if names_target(section.target_of(rule)) in _REFUSING:
                         found.setdefault(chain.name, []).append(rule)

@@ -83,7 +83,7 @@ class InterfaceDirection(SectionCheck, code="IPT113"):
     def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
         from_builtin = section.calls.nft.from_builtin
         for core in INTERFACES:
-            if all(getattr(bound, core.ref) is None for bound in section.shapes_of_heads):
+            if all(getattr(bound, core.ref) is None for bound in section.heads):
                 continue
             without = self._WITHOUT[core.flag]
             never: set[str] = set()
@@ -93,17 +93,13 @@ class InterfaceDirection(SectionCheck, code="IPT113"):
             never -= somewhere
             never.difference_update(section.builtins)
             without_it = {section.chains[name] for name in never & section.chains.keys()}
-            for bound, shapes in section.shapes_of_heads.items() if without_it else ():
-                if getattr(bound, core.ref) is None:
+            for bound, head in section.heads.items() if without_it else ():
+                if getattr(bound, core.ref) is None or without_it.isdisjoint(head.chains):
                     continue
                 inverted = getattr(bound, core.inverted)
-                for shape in shapes:
-                    rules, callers, _ = section.shapes[shape]
-                    if without_it.isdisjoint(callers):
-                        continue
-                    for rule, chain in zip(rules, callers, strict=True):
-                        if chain in without_it:
-                            yield self._finding(section, rule, chain.name, core.flag, inverted)
+                for rule, chain in zip(head.rules, head.chains, strict=True):
+                    if chain in without_it:
+                        yield self._finding(section, rule, chain.name, core.flag, inverted)
 
     def _finding(
         self, section: SectionFacts, rule: Rule, chain: str, flag: str, inverted: bool

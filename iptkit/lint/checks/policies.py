@@ -61,6 +61,7 @@ def policy_of(section: SectionFacts, name: str) -> tuple[str, ChainLine] | None:
 
 
 class _PolicyAccept(SectionCheck):
+    of_table = True
     chain = ""
 
     def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
@@ -106,6 +107,7 @@ class ForwardPolicyAccept(_PolicyAccept, code="IPT302"):
 class _NotAccepted(SectionCheck):
     """A check of something that INPUT, where it refuses by default, should accept."""
 
+    of_table = True
     message = ""
     rule = ""
 
@@ -186,6 +188,8 @@ class Icmpv6EssentialBlocked(SectionCheck, code="IPT312"):
     Instead:
         -A INPUT -p ipv6-icmp -j ACCEPT
     """
+
+    of_table = True
 
     def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
         if section.facts.family != 6 or section.name != "filter":

@@ -34,7 +34,7 @@ class UselessReturn(SectionCheck, code="IPT208"):
     def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
         refused = section.refused
         broken = {broken.chain for broken in section.section.broken}
-        for name, chain in section.chains.items():
+        for name, chain in section.own.items():
             if name not in section.returning or name in broken:
                 continue  # what could not be read may stand behind it
             for rule in reversed(chain.rules):

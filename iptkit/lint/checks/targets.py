@@ -100,7 +100,7 @@ class MasqueradeUnscoped(SectionCheck, code="IPT314"):
         seen = {"POSTROUTING"}
         pending = ["POSTROUTING"]
         while pending:
-            for to, rule in section.calls.by_caller.get(pending.pop(), ()):
+            for to, rule in section.calls.of(pending.pop()):
                 if (
                     to not in seen
                     and not self._is_scoped(rule.bound)
@@ -162,7 +162,7 @@ class LogUnlimited(SectionCheck, code="IPT313"):
         pending = list(seen)
         while pending:
             caller = pending.pop()
-            for to, rule in section.calls.by_caller.get(caller, ()):
+            for to, rule in section.calls.of(caller):
                 if (
                     to not in seen
                     and not _limits(rule.bound)

@@ -29,6 +29,8 @@ class UnreferencedChain(SectionCheck, code="IPT206"):
         (remove the chain, or -A INPUT -j OLD)
     """
 
+    of_table = True
+
     def look(self, section: SectionFacts) -> Iterator[Diagnostic]:
         if section.is_piece:
             return
@@ -42,7 +44,7 @@ class UnreferencedChain(SectionCheck, code="IPT206"):
             name = pending.pop()
             if name not in led_to:
                 led_to.add(name)
-                pending += [to for to, _ in section.calls.by_caller.get(name, ())]
+                pending += [to for to, _ in section.calls.of(name)]
         for name in section.chains.keys() - led_to:
             line = section.chain_lines.get(name)
             if line is not None:
@@ -67,11 +69,11 @@ class EmptyChain(SectionCheck, code="IPT207"):
         empty = {
             name
             for name, chain in section.chains.items()
-            if not chain.rules and not chain.builtin and name not in broken
+            if not chain.count and not chain.builtin and name not in broken
         }
         if not empty:
             return
-        for calls in section.calls.by_caller.values():
+        for calls in section.calls.own.values():
             for name, rule in calls:
                 if name in empty:
                     yield self.found(jump_span(rule), f"the chain {name} has no rules")

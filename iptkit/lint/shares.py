@@ -1,0 +1,301 @@
+"""A large file looked at in two shares, by two processes where there are two processors.
+
+Most of what checks ask is asked of one rule, or of one chain.  So a file is cut
+between two chains, and each share is read, interpreted and looked at by itself:
+its own rules, and all lines that are no rules.  Rules of the other share are
+read where a question leads to them, since packets come from there, or go on
+there.  What must be known of all of them the shares tell each other
+(facts.Told), at two places where each waits for the other.
+
+Only the plainest files are shared: chain lines, then rules chain by chain, all
+of them good, as iptables-save prints them.  Whatever else turns up raises
+Together: the file is then looked at as a whole.
+
+The shares are the same, and so is what they find, whoever looks at them: two
+processes, or one after all.
+"""
+
+from __future__ import annotations
+
+import marshal
+import re
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from iptkit.lint.facts import Facts, SectionFacts
+from iptkit.lint.flow import LARGE, masks, rewrites
+from iptkit.lint.looks import looks
+from iptkit.lint.registry import asks_packets
+from iptkit.ruleset.interpret import interpret_part
+from iptkit.ruleset.model import Unread, Unreadable
+from iptkit.syntax.parser import Parser, middle
+from iptkit.text import aside
+from iptkit.text.diagnostic import packed, unpacked
+from iptkit.text.record import NamedTuple
+from iptkit.values.faults import BadValue
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from iptkit.lint.check import Check
+    from iptkit.ruleset.binding import Binder
+    from iptkit.ruleset.interpret import Section
+    from iptkit.ruleset.model import Chain
+    from iptkit.syntax.document import Document
+    from iptkit.text.aside import Aside, Talk
+    from iptkit.text.diagnostic import Diagnostic
+    from iptkit.text.source import Source
+
+    # Takes what the other share tells, gives what this one has to tell, and at last its findings.
+    Looking = Generator[bytes, bytes, list[Diagnostic]]
+
+_COMMIT = re.compile(r"\nCOMMIT")
+_NO_RULE = ("", "#", ":", "*")
+_FIRST = 0.46  # of the rules are in the first share: who has it also puts together what is found
+
+
+class Together(Exception):  # it is no error
+    """The file has to be looked at as a whole."""
+
+
+class Share(NamedTuple):
+    """Some lines of a file: their numbers, and where they are in the text."""
+
+    first: int
+    last: int
+    begin: int
+    end: int
+
+    @property
+    def lines(self) -> range:
+        """The numbers of its lines."""
+        return range(self.first, self.last + 1)
+
+
+class Shares:
+    """How checks look at the two shares of a file."""
+
+    def __init__(
+        self, source: Source, binder: Binder, backends: tuple[str, ...], checks: Sequence[Check]
+    ) -> None:
+        self._source = source
+        self._binder = binder
+        self._backends = backends
+        self._packets = [check for check in checks if asks_packets(check)]
+        self._others = [check for check in checks if not asks_packets(check)]
+
+    def look(self) -> list[Diagnostic] | None:
+        """What they find; None where the file has to be looked at as a whole."""
+        shares = cut(self._source.text)
+        if shares is None:
+            return None
+        first, second = map(self._look, shares)
+        child = aside.start(lambda talk: _second(second, talk))
+        try:
+            if child is None:
+                return _alternately(first, second)
+            with child:
+                return _first(first, child)
+        except Together:
+            return None
+
+    def _look(self, share: Share) -> Looking:
+        """Look at one.  Raises Together."""
+        try:
+            return (yield from self._looking(share))
+        except (Unreadable, BadValue) as error:
+            raise Together from error
+
+    def _looking(self, share: Share) -> Looking:
+        facts = self._facts(share)
+        found = looks(facts, self._others, share.lines)
+        shared = next((each for each in facts.sections if each.is_shared), None)
+        told = marshal.loads((yield marshal.dumps(_first_words(facts, shared))))  # noqa: S302  # our own
+        facts.told_anything = told["anything"]
+        if shared is not None:
+            _hear(shared, told)
+        if any(section.refusals or "QUEUE" in section.bare_targets for section in facts.sections):
+            raise Together
+        told = marshal.loads((yield marshal.dumps(_last_words(shared))))  # noqa: S302  # our own
+        if shared is not None:
+            _hear(shared, told)
+        return found + looks(facts, self._packets, share.lines)
+
+    def _facts(self, share: Share) -> Facts:
+        document = Parser().parse_part(self._source, share.first - 1, share.last)
+        if document is None or document.odd:
+            raise Together
+        outcome = interpret_part(document, self._binder)
+        if outcome is None:
+            raise Together
+        facts = Facts(document, outcome, self._binder, backends=self._backends)
+        facts.span = share.begin, share.end
+        unread = Unread(self._binder, document)
+        facts.sections = []
+        for section in outcome.sections:
+            own = _leave_unread(section, document, unread, share)
+            whole = SectionFacts(facts, section, own)
+            if own.keys() < section.table.chains.keys() and not whole.declared_builtins:
+                raise Together  # who declares what is asked of all chains
+            if section.line.number in share.lines or any(chain.rules for chain in own.values()):
+                facts.sections.append(whole)
+        return facts
+
+
+def _first(looking: Looking, child: Aside) -> list[Diagnostic]:
+    """Look at the first share, while a child does at the second.  Raises Together."""
+    tells = next(looking)
+    while True:
+        told = child.talk.receive()
+        if told is None:
+            raise Together
+        try:
+            child.talk.send(tells)
+        except OSError:  # the child is gone
+            raise Together from None
+        try:
+            tells = looking.send(told)
+        except StopIteration as end:
+            found: list[Diagnostic] = end.value
+            break
+    sent = child.result()
+    if sent is None:
+        raise Together
+    return found + unpacked(sent)
+
+
+def _second(looking: Looking, talk: Talk) -> bytes:
+    """What the child does.  Raises Together."""
+    tells = next(looking)
+    while True:
+        talk.send(tells)
+        told = talk.receive()
+        if told is None:
+            raise Together
+        try:
+            tells = looking.send(told)
+        except StopIteration as end:
+            return packed(end.value)
+
+
+def _alternately(first: Looking, second: Looking) -> list[Diagnostic]:
+    """Look at both, in one process.  Raises Together."""
+    tells = next(first), next(second)
+    while True:
+        found: list[Diagnostic] = []
+        more: list[bytes] = []
+        for looking, told in ((first, tells[1]), (second, tells[0])):
+            try:
+                more.append(looking.send(told))
+            except StopIteration as end:
+                found += end.value
+        if not more:
+            return found
+        tells = more[0], more[1]
+
+
+def _leave_unread(section: Section, document: Document, unread: Unread, share: Share) -> dict[str, Chain]:
+    """Leave the rules of the other share unread; gives the chains that have none there.  Raises Together."""
+    assert document.unread is not None
+    chains = section.table.chains
+    others: dict[str, Sequence[int]] = {}
+    for numbers in (
+        range(section.line.number + 1, min(section.commit_line, share.first)),
+        range(max(section.line.number, share.last) + 1, section.commit_line),
+    ):
+        names = _chains(document.unread.raws[numbers.start - 1 : numbers.stop - 1])
+        begin = numbers.start
+        for name, run in groupby(names):
+            end = begin + len(list(run))
+            if name:
+                others[name] = [*others[name], *range(begin, end)] if name in others else range(begin, end)
+            begin = end
+    for name, lines in others.items():
+        chain = chains.get(name)
+        if chain is None or chain.count:
+            raise Together
+        chain.leave_unread(unread, lines)
+    return {name: chain for name, chain in chains.items() if name not in others}
+
+
+def _first_words(facts: Facts, shared: SectionFacts | None) -> dict[str, Any]:
+    words: dict[str, Any] = {"anything": facts.any_network or facts.any_interface}
+    if shared is not None:
+        words["calls"] = shared.calls.callees
+        words["legacy"] = shared.calls.legacy_callees
+        words["changing"] = shared.alike.changing
+        words["rewrites"] = set(rewrites(shared))
+        words["masks"] = masks(shared)
+        words["steps"] = shared.reach.steps
+    return words
+
+
+def _last_words(shared: SectionFacts | None) -> dict[str, Any]:
+    if shared is None:
+        return {}
+    return {"closed": shared.reach.closed, "dead": shared.reach.dead, "live": shared.reach.live}
+
+
+def _hear(section: SectionFacts, told: dict[str, Any]) -> None:
+    for name in section.told.__slots__:
+        if name in told:
+            setattr(section.told, name, told[name])
+
+
+def cut(text: str) -> tuple[Share, Share] | None:
+    """Where to cut a file: between two chains of a large section; None for one that is not to be shared."""
+    if len(text) < aside.LARGE or not text.isascii() or not text.endswith("\n"):
+        return None
+    if "\r" in text or ("\\" in text and "\\\n" in text):
+        return None
+    begin = middle(text, _FIRST)
+    commit = _COMMIT.search(text, begin)
+    if not begin or commit is None:
+        return None
+    try:
+        begin = _next_chain(text, begin, commit.start())
+    except Together:
+        return None
+    table = max(text.rfind("\n*", 0, begin), 0)
+    number = text.count("\n", 0, begin)
+    lines = number + text.count("\n", begin)
+    if lines < aside.LARGE or text.count("\n", table, commit.start()) <= LARGE:
+        return None
+    return Share(1, number, 0, begin), Share(number + 1, lines, begin, len(text))
+
+
+def _next_chain(text: str, begin: int, end: int) -> int:
+    """Where the first line begins that adds to another chain than the one that begins there.
+
+    Raises Together where there is none in the same section.
+    """
+    before = ""
+    while begin < end:
+        after = text.index("\n", begin) + 1
+        name = _chain(text[begin : after - 1])
+        if before and name and name != before:
+            return begin
+        before = name or before
+        begin = after
+    raise Together
+
+
+def _chains(raws: list[str]) -> list[str]:
+    """The chains that lines add to, "" for lines that are no rules.  Raises Together for other rules."""
+    try:
+        # As nearly all are; the other half of a large file is to be gone through in no time.
+        return [raw[3 : raw.index(" ", 3)] if raw[:3] == "-A " else _chain(raw) for raw in raws]
+    except ValueError:
+        return list(map(_chain, raws))
+
+
+def _chain(raw: str) -> str:
+    """The chain that a line adds to, "" for a line that is no rule.  Raises Together for other rules."""
+    if raw[:3] != "-A ":
+        if raw[:1] in _NO_RULE or raw == "COMMIT":
+            return ""
+        _, _, raw = raw.partition("] ")
+        if raw[:3] != "-A ":
+            raise Together
+    end = raw.find(" ", 3)
+    return raw[3:end] if end > 0 else raw[3:]
