@@ -110,18 +110,19 @@ class Reach:
         Of each call the chain, whether it is a goto, and whether all packets
         take it; then whether behind these all packets are decided.
         """
+        chains = self._section.chains
         return {
-            name: self._steps(chain, rules)
+            name: self._steps(chains[name], rules)
             for name, rules in self.unconditional.items()
-            for chain in (self._section.chains[name],)
-            if not chain.builtin
+            if not chains[name].builtin
         }
 
     def _steps(self, chain: Chain, unconditional: set[int]) -> tuple[list[tuple[str, bool, bool]], bool]:
         steps: list[tuple[str, bool, bool]] = []
+        target_of = self._section.target_of
         for rule in chain.rules:
-            target = self._section.target_of(rule)
-            if isinstance(target, Jump):
+            target = target_of(rule)
+            if target.__class__ is Jump:
                 always = id(rule) in unconditional
                 steps.append((target.chain, target.goto, always))
                 if always and target.goto:

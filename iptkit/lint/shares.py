@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 
 _COMMIT = re.compile(r"\nCOMMIT")
 _NO_RULE = ("", "#", ":", "*")
+_LONG = 400  # bytes that few lines are longer than
+_LAST = 1 << 60  # the number of the last line, whatever that is
 _FIRST = 0.46  # of the rules are in the first share: who has it also puts together what is found
 
 
@@ -256,12 +258,15 @@ def cut(text: str) -> tuple[Share, Share] | None:
         begin = _next_chain(text, begin, commit.start())
     except Together:
         return None
+    # Counting all lines would take as long as reading a few thousand of them.
     table = max(text.rfind("\n*", 0, begin), 0)
     number = text.count("\n", 0, begin)
-    lines = number + text.count("\n", begin)
-    if lines < aside.LARGE or text.count("\n", table, commit.start()) <= LARGE:
+    enough = min(table + LARGE * _LONG, commit.start())
+    if number < aside.LARGE * _FIRST or (
+        text.count("\n", table, enough) <= LARGE and text.count("\n", table, commit.start()) <= LARGE
+    ):
         return None
-    return Share(1, number, 0, begin), Share(number + 1, lines, begin, len(text))
+    return Share(1, number, 0, begin), Share(number + 1, _LAST, begin, len(text))
 
 
 def _next_chain(text: str, begin: int, end: int) -> int:
@@ -277,6 +282,10 @@ def _next_chain(text: str, begin: int, end: int) -> int:
             return begin
         before = name or before
         begin = after
+        if name:
+            # Its rules may be thousands.
+            other = re.compile(rf"\n(?!-A {re.escape(name)} )").search(text, begin - 1, end)
+            begin = end if other is None else other.end()
     raise Together
 
 
