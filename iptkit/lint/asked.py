@@ -175,26 +175,27 @@ class Asked:
 
     def _core(self, rule: Rule) -> Box | None:
         """The conditions that belong to no match."""
-        bound = rule.bound
+        # Asked of its parts, which many shapes have in common, and not of the shape.
+        head, tail = rule.bound.earlier or rule.bound, rule.bound.part
         box: Box = {}
-        if bound.lists:
-            sources = _networks(rule, bound.source)
-            destinations = _networks(rule, bound.destination)
+        if head.lists:
+            sources = _networks(rule, head, head.source)
+            destinations = _networks(rule, head, head.destination)
             at_source, at_destination = divmod(rule.pick, len(destinations))
-            self._address(box, SRC, sources[at_source], bound.source_inverted)
-            self._address(box, DST, destinations[at_destination], bound.destination_inverted)
-        if bound.hooked:
+            self._address(box, SRC, sources[at_source], head.source_inverted)
+            self._address(box, DST, destinations[at_destination], head.destination_inverted)
+        if head.hooked:
             for dimension, ref, inverted in (
-                (IN, bound.in_interface, bound.in_inverted),
-                (OUT, bound.out_interface, bound.out_inverted),
+                (IN, head.in_interface, head.in_inverted),
+                (OUT, head.out_interface, head.out_inverted),
             ):
                 name = "" if ref is None else rule.value(ref, INTERFACE)
                 if name and (name != "+" or inverted):
                     self._narrow(box, dimension, interface(name), inverted)
-        if bound.protocol:
-            self._narrow(box, PROTO, one(bound.protocol), bound.protocol_inverted)
-        if bound.fragment:
-            box[FRAGMENT] = one(int(not bound.fragment_inverted))
+        if tail.protocol:
+            self._narrow(box, PROTO, one(tail.protocol), tail.protocol_inverted)
+        if tail.fragment:
+            box[FRAGMENT] = one(int(not tail.fragment_inverted))
         return None if EMPTY in box.values() else box
 
     def _address(self, box: Box, dimension: Dimension, net: Network | None, inverted: bool) -> None:
@@ -344,12 +345,12 @@ def is_changing(use: Extension) -> bool:
     return False
 
 
-def _networks(rule: Rule, ref: Ref | None) -> tuple[Network | None, ...]:
+def _networks(rule: Rule, head: Bound, ref: Ref | None) -> tuple[Network | None, ...]:
     """The values of -s or -d, read without the other words of the rule."""
     if ref is None:
         return (None,)
     if isinstance(ref, int):
-        found: tuple[Network, ...] = rule.bound.memos[ref][rule.line.values[ref]]
+        found: tuple[Network, ...] = head.memos[ref][rule.line.values[ref]]
         return found
     return rule.value(ref, NETWORKS) or (None,)
 
