@@ -7,8 +7,6 @@ text as in ipset(8).
 
 from __future__ import annotations
 
-import ipaddress
-import shlex
 from typing import TYPE_CHECKING, Any
 
 from iptkit.extensions.hosts import prefix_mask
@@ -485,6 +483,8 @@ def port_of(packet: Packet, source: bool) -> tuple[int, int] | None:
 
 def read_sets(text: str, now: float = 0.0) -> dict[str, Set]:
     """The sets of a text with the lines of `ipset save` or `ipset restore`, by name.  Raises SetError."""
+    import shlex  # as ipaddress below: every rule with -m set loads this module, and few read sets
+
     sets: dict[str, Set] = {}
     for number, line in enumerate(text.split("\n"), 1):
         stripped = line.strip()
@@ -558,7 +558,8 @@ def _create(name: str, kind: str, words: list[str], sets: dict[str, Set]) -> Set
         elif word in _NUMBERS:
             options[word] = parse_uint(next(rest).removeprefix("/"))
         elif word == "bitmask":
-            options["bitmask"] = int(ipaddress.ip_address(next(rest)))
+            mask = next(rest)
+            options["bitmask"] = _address(mask, 6 if ":" in mask else 4)
         elif word == "range":
             options["range"] = _range(next(rest), kind)
         elif word not in ("from", "to", "nomatch"):
@@ -590,6 +591,8 @@ def _addresses(text: str, family: int) -> tuple[int, int]:
 
 
 def _address(text: str, family: int) -> int:
+    import ipaddress
+
     text = text.strip("[]")
     return int(ipaddress.IPv4Address(text) if family == 4 else ipaddress.IPv6Address(text))
 
@@ -735,6 +738,8 @@ def _element(found: Set, words: list[str]) -> tuple[Element, int | None]:
 
 
 def _show_address(address: int, family: int) -> str:
+    import ipaddress
+
     return str(ipaddress.IPv4Address(address) if family == 4 else ipaddress.IPv6Address(address))
 
 

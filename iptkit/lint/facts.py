@@ -61,11 +61,11 @@ class PartFacts:
 
     __slots__ = ("_distinct", "_goals", "bound", "chains", "rules", "values")
 
-    def __init__(self, bound: Bound) -> None:
+    def __init__(self, bound: Bound, rules: list[Rule], chains: list[Chain], values: list[list[str]]) -> None:
         self.bound = bound
-        self.rules: list[Rule] = []
-        self.chains: list[Chain] = []
-        self.values: list[list[str]] = []  # for each rule the words of its line that its shape does not tell
+        self.rules = rules
+        self.chains = chains
+        self.values = values  # for each rule the words of its line that its shape does not tell
         self._goals: list[str] | None = None
         self._distinct: dict[Any, frozenset[Words]] = {}
 
@@ -184,20 +184,32 @@ class SectionFacts:
     def _grouped(self) -> tuple[dict[Bound, PartFacts], dict[Bound, PartFacts]]:
         # All 100,000 rules pass here, in the order in which they lie in memory.  Later they are asked in the
         # order of their shapes, where each step to another object costs more than what is done with it.
-        heads: dict[Bound, PartFacts] = {}
-        parts: dict[Bound, PartFacts] = {}
+        heads: dict[Bound, tuple[list[Rule], list[Chain], list[list[str]]]] = {}
+        parts: dict[Bound, tuple[list[Rule], list[Chain], list[list[str]]]] = {}
         for chain in self.own.values():
             for rule in chain.rules:
                 bound = rule.bound
                 values = rule.line.values
-                for groups, part in ((heads, bound.earlier or bound), (parts, bound.later or bound)):
-                    group = groups.get(part)
-                    if group is None:
-                        group = groups[part] = PartFacts(part)
-                    group.rules.append(rule)
-                    group.chains.append(chain)
-                    group.values.append(values)
-        return heads, parts
+                part = bound.later or bound
+                try:
+                    group = parts[part]
+                except KeyError:
+                    group = parts[part] = ([], [], [])
+                group[0].append(rule)
+                group[1].append(chain)
+                group[2].append(values)
+                head = bound.earlier or bound
+                try:
+                    group = heads[head]
+                except KeyError:
+                    group = heads[head] = ([], [], [])
+                group[0].append(rule)
+                group[1].append(chain)
+                group[2].append(values)
+        return (
+            {bound: PartFacts(bound, *group) for bound, group in heads.items()},
+            {bound: PartFacts(bound, *group) for bound, group in parts.items()},
+        )
 
     @property
     def heads(self) -> dict[Bound, PartFacts]:
@@ -613,7 +625,7 @@ class Facts:
     @functools.cached_property
     def quotes_chains(self) -> bool:
         """Is a name after -A in quotes?"""
-        return '-A "' in self.document.source.text
+        return self.document.source.text.find('-A "', *self.span) >= 0
 
     @functools.cached_property
     def spaced(self) -> set[int]:

@@ -117,7 +117,8 @@ class BadCharacter(FileCheck, code="IPT022"):
     def look(self, facts: Facts) -> Iterator[Diagnostic]:
         # The document that was meant has no CR at the ends of its lines.
         text = facts.document.source.text
-        if "\r" not in text and not text.encode("latin-1").translate(None, self._HARMLESS):
+        begin, end = facts.span
+        if "\r" not in text and not text[begin:end].encode("latin-1").translate(None, self._HARMLESS):
             return
         for line in facts.document.lines:
             hit = re.search(self._CONTROL, line.raw)
