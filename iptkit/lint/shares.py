@@ -5,7 +5,7 @@ between two chains, and each share is read, interpreted and looked at by itself:
 its own rules, and all lines that are no rules.  Rules of the other share are
 read where a question leads to them, since packets come from there, or go on
 there.  What must be known of all of them the shares tell each other
-(facts.Told), at two places where each waits for the other.
+(iptkit.lint.told), at two places where each waits for the other.
 
 Only the plainest files are shared: chain lines, then rules chain by chain, all
 of them good, as iptables-save prints them.  Whatever else turns up raises
