@@ -121,6 +121,35 @@ def test_rulesets_are_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sum(shared(text) is not None for text in TEXTS) >= 3
 
 
+def spread(rules: list[str]) -> str:
+    """A table with rules spread over ten chains that INPUT leads to."""
+    names = [f"C{number}" for number in range(10)]
+    lines = ["*filter", *[f":{name} DROP [0:0]" for name in NAMES[:3]], ":WEB - [0:0]"]
+    lines += [f":{name} - [0:0]" for name in names]
+    lines += [f"-A INPUT -s 10.{number}.0.0/16 -j {name}" for number, name in enumerate(names)]
+    for number, name in enumerate(names):
+        lines += [f"-A {name} {rule.removeprefix('-A INPUT ')}" for rule in rules[number::10]]
+    return "\n".join([*lines, "COMMIT", ""])
+
+
+def test_all_cases_that_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every check has something to look at, in the one share or in the other."""
+    good = [
+        rule
+        for rule in RULES
+        if rule.isascii()
+        and not any(each.severity is Severity.ERROR for each in whole(spread([rule])))
+        and shared(spread([rule, *["-A INPUT -i lo -j ACCEPT"] * 9])) is not None
+    ]
+    assert len(good) > 100
+    text = spread(good)
+    expected = whole(text)
+    assert len({each.code for each in expected}) > 20
+    for part in (0.1, 0.3, 0.5, 0.7, 0.9):
+        monkeypatch.setattr(shares, "_FIRST", part)
+        assert shared(text) == expected
+
+
 def large(chains: int = 3000) -> str:
     """A table whose shares have more to tell each other than a pipe holds."""
     names = [f"chain-with-a-long-name-{number:05}" for number in range(chains)]
