@@ -9,7 +9,6 @@ from iptkit.lint.facts import Facts
 from iptkit.lint.looks import looks
 from iptkit.lint.meant import Meant
 from iptkit.lint.registry import checks
-from iptkit.lint.shares import Shares
 from iptkit.lint.suppress import Suppressions
 from iptkit.ruleset.interpret import interpret
 from iptkit.syntax.parser import parse
@@ -62,8 +61,10 @@ def _in_shares(
     source: Source, binder: Binder, noflush: bool, backends: tuple[str, ...], selection: Selection
 ) -> list[Diagnostic] | None:
     """What checks find in a large file, see iptkit.lint.shares; None for one that is not for that."""
-    if noflush or len(source.text) < aside.LARGE:
+    if noflush or len(source.text) < aside.LARGE * _SHORTEST:
         return None
+    from iptkit.lint.shares import Shares  # small files are done before this is imported
+
     return Shares(source, binder, backends, [check for check in checks() if selection.wants(check)]).look()
 
 
@@ -102,6 +103,7 @@ def _concerns(found: Diagnostic, backends: tuple[str, ...]) -> bool:
     )
 
 
+_SHORTEST = len("-A X\n")  # no rule is shorter
 # A line with one of these findings gets none of those: it says the same better.
 _INSTEAD = {"IPT113": ("IPT205", "IPT201", "IPT221")}
 

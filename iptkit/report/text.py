@@ -37,9 +37,7 @@ def render_text(source: Source, diagnostics: Iterable[Diagnostic], color: bool =
     lines = Lines(source)
     name = file_name(source)
     out: list[str] = []
-    said: dict[
-        object, tuple[str, str]
-    ] = {}  # what stands behind places and lines: thousands may say the same
+    said: dict[object, tuple[str, str]] = {}  # what stands behind places and lines: thousands say the same
     for found in diagnostics:
         key = found.code, found.message, found.hint, int(found.severity), found.backends
         says, hint = said.get(key) or said.setdefault(key, (_says(found, color), _hint(found, color)))

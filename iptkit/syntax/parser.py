@@ -37,6 +37,7 @@ from iptkit.syntax.words import (
     split_words,
     unquote,
 )
+from iptkit.text.pattern import Pattern
 from iptkit.text.record import NamedTuple
 from iptkit.text.source import Source
 from iptkit.text.uncollected import Uncollected
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
 # A value is a word that begins neither an option nor a negation, does not name
 # a match or protocol (after -m, -p), nor a target whose options follow, at once or
-# after those of a match.
+# after those of a match.  A name in quotes after -j is left to the slow way.
 _VALUE = re.compile(
     r' ([^-!" \t](?<! -[mp] .)(?!(?<= -j .)(?:[^ ]* (?:! )?--|[0-9A-Z]* .* --))[^ \t"]*+'
     r'|"(?<! -[mpj] ")(?![-!\\])[^"\\]*+(?:\\.[^"\\]*+)*+")(?![^ ])'
@@ -57,8 +58,8 @@ _COUNTERS = re.compile(r"\[([0-9]{1,19}):([0-9]{1,19})\] ")  # all such numbers 
 # The head of a key (see Shape): -A and what follows it of HEAD_OPTIONS; a line feed stands for each value.
 _HEAD = re.compile(rf"-A\n(?: (?:! )?(?:{'|'.join(HEAD_OPTIONS)})\n)*").match
 _SPACED = re.compile(r"  |\t| (?:\n|\Z)").search  # blanks in a row or at the end, or a tab
-_RULE = re.compile(r"\n[-\[]")
-_COMMIT = re.compile(r"\nCOMMIT")
+_RULE = Pattern(r"\n[-\[]")
+_COMMIT = Pattern(r"\nCOMMIT")
 # Options whose argument may decide how the rest of the line reads (-m -p -j -g,
 # and -c, which takes one word or two), spelled out, and abbreviated as far as
 # they may be.

@@ -29,5 +29,9 @@ class Pattern:
         return self._compiled.match
 
     @functools.cached_property
+    def search(self) -> Callable[..., re.Match[str] | None]:
+        return self._compiled.search
+
+    @functools.cached_property
     def fullmatch(self) -> Callable[..., re.Match[str] | None]:
         return self._compiled.fullmatch
