@@ -87,7 +87,7 @@ def interpret(
 
 
 def lint(
-    document: Document,
+    text: Document | Source,
     binder: Binder | None = None,
     family: Family = 4,
     *,
@@ -96,7 +96,9 @@ def lint(
     select: Iterable[str] = (),
     ignore: Iterable[str] = (),
 ) -> list[Diagnostic]:
-    """What is to be said about a ruleset, in the order of its lines.
+    """What is to be said about a ruleset, parsed or not, in the order of its lines.
+
+    A large one is read and looked at in shares: parsed before, it is parsed twice.
 
     `binder` may be given to share what was learnt from other files of the
     family, which is then the binder's.  `noflush` says the file is meant for
@@ -112,30 +114,7 @@ def lint(
     from iptkit.lint.select import Selection
 
     return run(
-        document,
-        binder or Binder(family),
-        noflush=noflush,
-        backends=backends,
-        selection=Selection(select, ignore),
-    )
-
-
-def lint_source(
-    source: Source,
-    binder: Binder | None = None,
-    family: Family = 4,
-    *,
-    noflush: bool = False,
-    backends: tuple[str, ...] = BOTH,
-    select: Iterable[str] = (),
-    ignore: Iterable[str] = (),
-) -> list[Diagnostic]:
-    """`lint` for a text that is not parsed yet: a large one is read and looked at in two shares."""
-    from iptkit.lint.engine import run_source
-    from iptkit.lint.select import Selection
-
-    return run_source(
-        source,
+        text,
         binder or Binder(family),
         noflush=noflush,
         backends=backends,

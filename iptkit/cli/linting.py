@@ -49,7 +49,7 @@ def lint(
         source = read_source(path)
         try:
             if fixes is Fixes.NONE:
-                found = api.lint_source(
+                found = api.lint(
                     source, binder, noflush=noflush, backends=backends, select=select, ignore=ignore
                 )
             else:

@@ -21,6 +21,7 @@ from iptkit.kernel.errors import KernelError
 from iptkit.ruleset.interpret import interpret_part
 from iptkit.syntax.parser import Parser, middle
 from iptkit.text import aside
+from iptkit.text.aside import Together
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,10 +32,6 @@ if TYPE_CHECKING:
     from iptkit.syntax.document import Document
     from iptkit.text.aside import Aside
     from iptkit.text.source import Source
-
-
-class Together(Exception):  # it is no error
-    """The file has to be done in one piece."""
 
 
 class Half:

@@ -10,6 +10,7 @@ from iptkit.kernel import halves
 from iptkit.kernel.plan import make_plan
 from iptkit.ruleset.interpret import interpret
 from iptkit.syntax.parser import Parser, parse
+from iptkit.text.aside import Together
 from iptkit.text.record import NamedTuple
 from iptkit.text.source import Source
 
@@ -68,7 +69,7 @@ def restore(
     whole = _Whole(source, binder, backend, options)
     if backend.takes_parts and not (noflush or test or look or per_table or keep):
         with (
-            contextlib.suppress(halves.Together),
+            contextlib.suppress(Together),
             halves.halved(source, binder, counters=counters, table=table) as reading,
         ):
             return _restore(reading or whole, source, binder, backend, options)
@@ -89,7 +90,7 @@ class _Options(NamedTuple):
 
 
 class _Reading(Protocol):
-    """How a text is read: in one piece, or in two, and then perhaps not to the end (halves.Together)."""
+    """How a text is read: in one piece, or in two, and then perhaps not to the end (Together)."""
 
     @property
     def document(self) -> Callable[[], Document]:

@@ -14,6 +14,7 @@ from iptkit.ruleset.interpret import interpret
 from iptkit.syntax.parser import parse
 from iptkit.text import aside
 from iptkit.text.diagnostic import Diagnostic, Severity, Span
+from iptkit.text.source import Source
 from iptkit.text.uncollected import Uncollected
 
 if TYPE_CHECKING:
@@ -22,38 +23,23 @@ if TYPE_CHECKING:
     from iptkit.lint.select import Selection
     from iptkit.ruleset.binding import Binder
     from iptkit.syntax.document import Document
-    from iptkit.text.source import Source
 
 
 def run(
-    document: Document,
+    text: Document | Source,
     binder: Binder,
     *,
     noflush: bool,
     backends: tuple[str, ...],
     selection: Selection,
 ) -> list[Diagnostic]:
-    """All findings about a document, in the order of their places."""
-    with Uncollected():
-        found = _in_shares(document.source, binder, noflush, backends, selection)
-        if found is None:
-            found = _as_a_whole(document, binder, noflush, backends, selection)
-        return _finished(found, document.source, backends, selection)
-
-
-def run_source(
-    source: Source,
-    binder: Binder,
-    *,
-    noflush: bool,
-    backends: tuple[str, ...],
-    selection: Selection,
-) -> list[Diagnostic]:
-    """The same about a text that is not parsed yet: what is looked at in shares is parsed in shares."""
+    """All findings about a document, or a text that is not parsed yet, in the order of their places."""
+    source = text if isinstance(text, Source) else text.source
     with Uncollected():
         found = _in_shares(source, binder, noflush, backends, selection)
         if found is None:
-            found = _as_a_whole(parse(source), binder, noflush, backends, selection)
+            document = parse(text) if isinstance(text, Source) else text
+            found = _as_a_whole(document, binder, noflush, backends, selection)
         return _finished(found, source, backends, selection)
 
 

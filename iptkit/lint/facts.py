@@ -16,7 +16,7 @@ from iptkit.extensions.spec import RuleFacts, Target
 from iptkit.lint.alike import Alike
 from iptkit.lint.calls import Calls
 from iptkit.lint.conditions import STATE_MATCHES, is_accept, states_in
-from iptkit.lint.flow import FOR_QUESTIONS, Flow
+from iptkit.lint.flow import Flow
 from iptkit.lint.judged import judge
 from iptkit.lint.kernel import refusals
 from iptkit.lint.meant import Meant
@@ -191,22 +191,14 @@ class SectionFacts:
             for rule in chain.rules:
                 bound = rule.bound
                 values = rule.line.values
-                part = bound.later or bound
-                try:
-                    group = parts[part]
-                except KeyError:
-                    group = parts[part] = ([], [], [])
-                group[0].append(rule)
-                group[1].append(chain)
-                group[2].append(values)
-                head = bound.earlier or bound
-                try:
-                    group = heads[head]
-                except KeyError:
-                    group = heads[head] = ([], [], [])
-                group[0].append(rule)
-                group[1].append(chain)
-                group[2].append(values)
+                for groups, part in ((parts, bound.later or bound), (heads, bound.earlier or bound)):
+                    try:
+                        group = groups[part]
+                    except KeyError:
+                        group = groups[part] = ([], [], [])
+                    group[0].append(rule)
+                    group[1].append(chain)
+                    group[2].append(values)
         return (
             {bound: PartFacts(bound, *group) for bound, group in heads.items()},
             {bound: PartFacts(bound, *group) for bound, group in parts.items()},
@@ -439,10 +431,9 @@ class SectionFacts:
         """Those of them to which no packet comes, whatever it is like: some rule before takes all."""
         return self.reach.dead | self.told.dead
 
-    @property
-    def for_questions(self) -> int:
-        """How much may be spent on questions about its packets: each share has its part."""
-        return FOR_QUESTIONS // 2 if self.is_shared else FOR_QUESTIONS
+    def part_of(self, most: int) -> int:
+        """How much of what may be spent on a section may be spent here: each share has its part."""
+        return most // 2 if self.is_shared else most
 
     @functools.cached_property
     def refusals(self) -> list[Diagnostic]:
@@ -455,6 +446,11 @@ class SectionFacts:
         if self.is_shared:
             return set()  # else the file is not looked at in shares
         return {found.span.line for found in self.refusals}
+
+    @functools.cached_property
+    def rule_count(self) -> int:
+        """How many rules there are, in all shares."""
+        return sum(chain.count for chain in self.chains.values())
 
     @functools.cached_property
     def is_shared(self) -> bool:

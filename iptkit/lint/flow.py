@@ -162,7 +162,7 @@ class Flow:
     def __init__(self, section: SectionFacts) -> None:
         self._section = section
         self.asked = Asked(section.facts.family, few(masks(section), section.told.masks))
-        self.work = Work(section.for_questions)
+        self.work = Work(section.part_of(FOR_QUESTIONS))
         self._bits = 32 if section.facts.family == 4 else 128
         self.remains = Remains(self.asked.domain, self.work)
         self._items: dict[str, list[Item]] = {}
@@ -186,7 +186,7 @@ class Flow:
     @functools.cached_property
     def is_large(self) -> bool:
         """Has the section so many rules that not each can be looked at?"""
-        return sum(chain.count for chain in self._section.chains.values()) > LARGE
+        return self._section.rule_count > LARGE
 
     def is_long(self, name: str) -> bool:
         """Has a chain more rules than can be looked at one by one?"""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from iptkit.extensions.core import Jump
 from iptkit.lint.conditions import is_logging, is_return, is_unconditional, is_verdict
+from iptkit.lint.flow import FOR_QUESTIONS
 from iptkit.lint.intervals import TooMuch, meet, meets
 from iptkit.text.record import NamedTuple
 
@@ -54,7 +55,7 @@ def judge(section: SectionFacts) -> list[Judgement]:
     flow.work.left = MOST_WORK
     with contextlib.suppress(TooMuch):  # what is said already is true all the same
         found.look()
-    flow.work.left = section.for_questions
+    flow.work.left = section.part_of(FOR_QUESTIONS)
     return found.out
 
 

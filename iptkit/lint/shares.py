@@ -17,6 +17,8 @@ processes, or one after all.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import marshal
 import re
 from itertools import groupby
@@ -28,14 +30,15 @@ from iptkit.lint.looks import looks
 from iptkit.lint.registry import asks_packets
 from iptkit.ruleset.interpret import interpret_part
 from iptkit.ruleset.model import Unread, Unreadable
-from iptkit.syntax.parser import Parser, middle
+from iptkit.syntax.parser import COMMIT, RULE, Parser, middle
 from iptkit.text import aside
+from iptkit.text.aside import Together
 from iptkit.text.diagnostic import packed, unpacked
 from iptkit.text.record import NamedTuple
 from iptkit.values.faults import BadValue
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from iptkit.lint.check import Check
     from iptkit.ruleset.binding import Binder
@@ -49,15 +52,8 @@ if TYPE_CHECKING:
     # Takes what the other share tells, gives what this one has to tell, and at last its findings.
     Looking = Generator[bytes, bytes, list[Diagnostic]]
 
-_COMMIT = re.compile(r"\nCOMMIT")
-_NO_RULE = ("", "#", ":", "*")
-_LONG = 400  # bytes that few lines are longer than
 _LAST = 1 << 60  # the number of the last line, whatever that is
 _FIRST = 0.46  # of the rules are in the first share: who has it also puts together what is found
-
-
-class Together(Exception):  # it is no error
-    """The file has to be looked at as a whole."""
 
 
 class Share(NamedTuple):
@@ -114,17 +110,14 @@ class Shares:
         shared = next((each for each in facts.sections if each.is_shared), None)
         told = marshal.loads((yield marshal.dumps(_first_words(facts, shared))))  # noqa: S302  # our own
         facts.told_anything = told["anything"]
-        if shared is not None:
-            _hear(shared, told)
+        _hear(shared, told)
         if any(section.refusals or "QUEUE" in section.bare_targets for section in facts.sections):
             raise Together
-        told = marshal.loads((yield marshal.dumps(_last_words(shared))))  # noqa: S302  # our own
-        if shared is not None:
-            _hear(shared, told)
+        _hear(shared, marshal.loads((yield marshal.dumps(_last_words(shared)))))  # noqa: S302  # our own
         return found + looks(facts, self._packets, share.lines)
 
     def _facts(self, share: Share) -> Facts:
-        document = Parser().parse_part(self._source, share.first - 1, share.last)
+        document = _parser().parse_part(self._source, share.first - 1, share.last)
         if document is None or document.odd:
             raise Together
         outcome = interpret_part(document, self._binder)
@@ -137,8 +130,9 @@ class Shares:
         for section in outcome.sections:
             own = _leave_unread(section, document, unread, share)
             whole = SectionFacts(facts, section, own)
-            if own.keys() < section.table.chains.keys() and not whole.declared_builtins:
-                raise Together  # who declares what is asked of all chains
+            if whole.is_shared and (whole.rule_count <= LARGE or not whole.declared_builtins):
+                # Of small tables each rule is looked at with all others; what is declared is asked of all chains.
+                raise Together
             if section.line.number in share.lines or any(chain.rules for chain in own.values()):
                 facts.sections.append(whole)
         return facts
@@ -146,20 +140,15 @@ class Shares:
 
 def _first(looking: Looking, child: Aside) -> list[Diagnostic]:
     """Look at the first share, while a child does at the second.  Raises Together."""
-    tells = next(looking)
-    while True:
+
+    def swap(tells: bytes) -> bytes | None:
         told = child.talk.receive()
-        if told is None:
-            raise Together
-        try:
-            child.talk.send(tells)
-        except OSError:  # the child is gone
-            raise Together from None
-        try:
-            tells = looking.send(told)
-        except StopIteration as end:
-            found: list[Diagnostic] = end.value
-            break
+        if told is not None:
+            with contextlib.suppress(BrokenPipeError):  # then there is no result either
+                child.talk.send(tells)
+        return told
+
+    found = _to_the_end(looking, swap)
     sent = child.result()
     if sent is None:
         raise Together
@@ -168,16 +157,26 @@ def _first(looking: Looking, child: Aside) -> list[Diagnostic]:
 
 def _second(looking: Looking, talk: Talk) -> bytes:
     """What the child does.  Raises Together."""
+
+    def swap(tells: bytes) -> bytes | None:
+        talk.send(tells)
+        return talk.receive()
+
+    return packed(_to_the_end(looking, swap))
+
+
+def _to_the_end(looking: Looking, swap: Callable[[bytes], bytes | None]) -> list[Diagnostic]:
+    """Look at one share, given what gets the words of the other for its own.  Raises Together."""
     tells = next(looking)
     while True:
-        talk.send(tells)
-        told = talk.receive()
+        told = swap(tells)
         if told is None:
             raise Together
         try:
             tells = looking.send(told)
         except StopIteration as end:
-            return packed(end.value)
+            found: list[Diagnostic] = end.value
+            return found
 
 
 def _alternately(first: Looking, second: Looking) -> list[Diagnostic]:
@@ -238,34 +237,30 @@ def _last_words(shared: SectionFacts | None) -> dict[str, Any]:
     return {"closed": shared.reach.closed, "dead": shared.reach.dead, "live": shared.reach.live}
 
 
-def _hear(section: SectionFacts, told: dict[str, Any]) -> None:
-    for name in section.told.__slots__:
-        if name in told:
-            setattr(section.told, name, told[name])
+def _hear(shared: SectionFacts | None, told: dict[str, Any]) -> None:
+    if shared is not None:
+        for name in told.keys() & set(shared.told.__slots__):
+            setattr(shared.told, name, told[name])
 
 
 def cut(text: str) -> tuple[Share, Share] | None:
     """Where to cut a file: between two chains of a large section; None for one that is not to be shared."""
-    if len(text) < aside.LARGE or not text.isascii() or not text.endswith("\n"):
+    if not text.isascii() or not text.endswith("\n") or "\r" in text:
         return None
-    if "\r" in text or ("\\" in text and "\\\n" in text):
+    if "\\" in text and "\\\n" in text:
         return None
     begin = middle(text, _FIRST)
-    commit = _COMMIT.search(text, begin)
+    commit = COMMIT.search(text, begin)
     if not begin or commit is None:
         return None
     try:
         begin = _next_chain(text, begin, commit.start())
     except Together:
         return None
-    # Counting all lines would take as long as reading a few thousand of them.
-    table = max(text.rfind("\n*", 0, begin), 0)
-    number = text.count("\n", 0, begin)
-    enough = min(table + LARGE * _LONG, commit.start())
-    if number < aside.LARGE * _FIRST or (
-        text.count("\n", table, enough) <= LARGE and text.count("\n", table, commit.start()) <= LARGE
-    ):
+    rule = RULE.search(text, max(text.rfind("\n*", 0, begin), 0))
+    if rule is None or text.count("\n", rule.start(), begin - 1) <= LARGE:
         return None
+    number = text.count("\n", 0, begin)
     return Share(1, number, 0, begin), Share(number + 1, _LAST, begin, len(text))
 
 
@@ -301,10 +296,16 @@ def _chains(raws: list[str]) -> list[str]:
 def _chain(raw: str) -> str:
     """The chain that a line adds to, "" for a line that is no rule.  Raises Together for other rules."""
     if raw[:3] != "-A ":
-        if raw[:1] in _NO_RULE or raw == "COMMIT":
+        if raw[:1] in _parser().no_rule or raw == "COMMIT":
             return ""
         _, _, raw = raw.partition("] ")
         if raw[:3] != "-A ":
             raise Together
     end = raw.find(" ", 3)
     return raw[3:end] if end > 0 else raw[3:]
+
+
+@functools.cache
+def _parser() -> Parser:
+    """Of both shares, where one process looks at both."""
+    return Parser()

@@ -58,8 +58,8 @@ _COUNTERS = re.compile(r"\[([0-9]{1,19}):([0-9]{1,19})\] ")  # all such numbers 
 # The head of a key (see Shape): -A and what follows it of HEAD_OPTIONS; a line feed stands for each value.
 _HEAD = re.compile(rf"-A\n(?: (?:! )?(?:{'|'.join(HEAD_OPTIONS)})\n)*").match
 _SPACED = re.compile(r"  |\t| (?:\n|\Z)").search  # blanks in a row or at the end, or a tab
-_RULE = Pattern(r"\n[-\[]")
-_COMMIT = Pattern(r"\nCOMMIT")
+RULE = Pattern(r"\n[-\[]")
+COMMIT = Pattern(r"\nCOMMIT")
 # Options whose argument may decide how the rest of the line reads (-m -p -j -g,
 # and -c, which takes one word or two), spelled out, and abbreviated as far as
 # they may be.
@@ -89,6 +89,8 @@ class Parser:
         self._parts: dict[tuple[str | None, ...], Part] = {}
         self._shapes: dict[tuple[Part, Part], Shape] = {}
         self._kinds = memo().kinds
+        # What lines begin with that are no rules; COMMIT aside.
+        self.no_rule = {"", *[char for char, kind in self._kinds.items() if kind != "rule"]}
 
     def parse(self, source: Source) -> Document:
         """Parse one text."""
@@ -117,7 +119,7 @@ class Parser:
     def _frame(self, raws: list[str], before: int, unended: int) -> Iterator[Line]:
         """Those of some lines that are no rules."""
         for number, raw in enumerate(raws, before + 1):
-            if raw[:1] in ("*", ":", "#", "") or (raw == "COMMIT" and number != unended):
+            if raw[:1] in self.no_rule or (raw == "COMMIT" and number != unended):
                 yield self._line(number, raw, number != unended)
 
     def _parse(self, source: Source) -> Document:
@@ -352,12 +354,12 @@ def middle(text: str, part: float = 0.5) -> int:
     `part` is the part of them that stands before, where that is not the half.
     """
     spans = []
-    rule = _RULE.search(text)
+    rule = RULE.search(text)
     while rule is not None:
-        commit = _COMMIT.search(text, rule.start())
+        commit = COMMIT.search(text, rule.start())
         end = len(text) if commit is None else commit.start()
         spans.append((rule.start(), end))
-        rule = _RULE.search(text, end)
+        rule = RULE.search(text, end)
     left = int(sum(end - begin for begin, end in spans) * part)
     for begin, end in spans:
         if left < end - begin:

@@ -23,6 +23,10 @@ _LENGTH = 8  # bytes that say how long a message is
 _allowed = False
 
 
+class Together(Exception):  # it is no error
+    """What two processes were to do has to be done by one, the ordinary way."""
+
+
 def allow() -> None:
     """From now on this process may fork: it has one thread, and gets no more."""
     global _allowed  # noqa: PLW0603  # of the process, as are its threads

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from iptkit.kernel import halves
 from iptkit.kernel.block import build, encode_part
 from iptkit.kernel.entries import Encoder
-from iptkit.kernel.halves import Together
 from iptkit.ruleset.binding import Binder
 from iptkit.ruleset.interpret import interpret
 from iptkit.syntax.parser import Parser
 from iptkit.text import aside
+from iptkit.text.aside import Together
 from iptkit.text.source import Source
 
 if TYPE_CHECKING:

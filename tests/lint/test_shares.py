@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from iptkit.lint import engine, facts, flow, shares
+from iptkit.lint import engine, flow, judged, shares
 from iptkit.lint.facts import Facts
 from iptkit.lint.looks import looks
 from iptkit.lint.registry import MODULES, PACKETS, asks_packets, checks
@@ -45,9 +45,9 @@ def _small() -> Iterator[None]:
     """Share small files, too, and leave no question for want of time: that would hang on the share."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(aside, "LARGE", 0)
-        patch.setattr(flow, "LARGE", 2)
-        patch.setattr(shares, "LARGE", 2)
-        for module in (flow, facts):
+        patch.setattr(flow, "LARGE", 0)
+        patch.setattr(shares, "LARGE", 0)
+        for module in (flow, judged):
             patch.setattr(module, "FOR_QUESTIONS", 10**9)
         yield
 
@@ -189,7 +189,7 @@ def test_a_share_that_fails(where: str, monkeypatch: pytest.MonkeyPatch) -> None
 
         def fail(*given: object, child: bool = failing, parent: int = parent) -> object:
             if (os.getpid() != parent) == child:
-                raise shares.Together
+                raise aside.Together
             return original(*given)
 
         with pytest.MonkeyPatch.context() as patch:
@@ -264,12 +264,19 @@ def test_ignore_comments(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [each.code for each in found if each.code in ("IPT220", "IPT000")] == ["IPT000"]
 
 
-def test_large_files_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aside, "LARGE", 100)
-    assert shared(GOOD) is None
-    monkeypatch.setattr(aside, "LARGE", 0)
-    monkeypatch.setattr(shares, "LARGE", 100)  # of small tables each rule is looked at with all others
-    assert shared(GOOD) is None
+def test_large_tables_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of small ones each rule is looked at with all others, however many chains they have."""
+    monkeypatch.setattr(shares, "_FIRST", 0.5)
+    for module in (flow, shares):
+        monkeypatch.setattr(module, "LARGE", 9)
+    more = GOOD.replace(":B", "".join(f":C{number} - [0:0]\n" for number in range(20)) + ":B")
+    commented = more.replace("-A A", "# why\n" * 20 + "-A A")
+    for text in (GOOD, more, commented):
+        assert shared(text) is None
+    monkeypatch.setattr(aside, "LARGE", 10_000)
+    for given_text in (Source("test", GOOD), parse(Source("test", GOOD))):
+        found = engine.run(given_text, Binder(4), noflush=False, backends=BOTH, selection=ALL)
+        assert found == whole(GOOD)
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=[*[path.stem for path in FILES], "all cases"])

@@ -566,7 +566,7 @@ class NewWithoutSyn(FileCheck, code="IPT309"):
             without[FLAGS] = union(one(flags) for flags in range(0x40) if not flags & SYN)
             gone: set[str] = set()  # chains to whose later rules no such packet comes
             rules.sort(key=itemgetter(0))
-            most = _MOST_TRIED // (1 + section.is_shared) if flow.is_large else None
+            most = section.part_of(_MOST_TRIED) if flow.is_large else None
             for _, rule, chain in rules[:most]:
                 if (
                     rule.bound.protocol_inverted
