@@ -131,7 +131,7 @@ class Shares:
             own = _leave_unread(section, document, unread, share)
             whole = SectionFacts(facts, section, own)
             if whole.is_shared and (whole.rule_count <= LARGE or not whole.declared_builtins):
-                # Of small tables each rule is looked at with all others; what is declared is asked of all chains.
+                # In small tables each rule is looked at with all others; who declares what is asked of all.
                 raise Together
             if section.line.number in share.lines or any(chain.rules for chain in own.values()):
                 facts.sections.append(whole)
