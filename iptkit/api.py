@@ -122,6 +122,42 @@ def lint(
     )
 
 
+def lint_texts(
+    text: Document | Source,
+    binder: Binder | None = None,
+    family: Family = 4,
+    *,
+    noflush: bool = False,
+    backends: tuple[str, ...] = BOTH,
+    select: Iterable[str] = (),
+    ignore: Iterable[str] = (),
+    color: bool = False,
+) -> list[str]:
+    """What `lint` finds, each finding as text for a person: lines, each with its line feed.
+
+    `color` puts SGR codes in.  Raises as `lint` does.
+    """
+    from iptkit.lint.engine import told
+    from iptkit.lint.select import Selection
+
+    return told(
+        text,
+        binder or Binder(family),
+        lambda source, found: _texts(source, found, color),
+        noflush=noflush,
+        backends=backends,
+        selection=Selection(select, ignore),
+    )
+
+
+def _texts(source: Source, found: list[Diagnostic], color: bool) -> list[str]:
+    if not found:
+        return []  # nothing to import then
+    from iptkit.report.text import texts
+
+    return texts(source, found, color)
+
+
 def fix(
     document: Document,
     family: Family = 4,

@@ -325,7 +325,7 @@ def _refuse(source: Source, bad: BadLine) -> NoReturn:
 
 
 def _scenarios(source: Source) -> None:
-    for number, line in enumerate(source.text.split("\n"), 1):
+    for number, line in enumerate(source.lines, 1):
         if not line.strip():
             continue
         try:

@@ -96,7 +96,7 @@ def _difference(source: Source, made: str, color: bool) -> str:
     import difflib
 
     lines = difflib.unified_diff(
-        source.text.split("\n"), made.split("\n"), source.name, source.name + " (canonical)", lineterm=""
+        source.lines, made.split("\n"), source.name, source.name + " (canonical)", lineterm=""
     )
     if not color:
         return "".join(line + "\n" for line in lines)

@@ -213,7 +213,7 @@ def _message(found: Diagnostic) -> str:
 
 
 def _raw(source: Source, number: int) -> str:
-    return source.text.split("\n")[number - 1]
+    return source.lines[number - 1]
 
 
 def _word(source: Source, found: Diagnostic) -> str:
@@ -249,7 +249,7 @@ def _failed(program: Program, source: Source, error: KernelError, wait: float | 
 def _commit_line(source: Source, table: str) -> int:
     """The line of the COMMIT that ends a table's section, which is the line the real program blames."""
     inside = False
-    for number, raw in enumerate(source.text.split("\n"), 1):
+    for number, raw in enumerate(source.lines, 1):
         if raw.startswith("*"):
             inside = TableLine(number, raw).name == table
         elif inside and raw == "COMMIT":

@@ -48,6 +48,20 @@ def lint(
     for path in files or ("-",):
         source = read_source(path)
         try:
+            if fixes is Fixes.NONE and format_ == "text":
+                texts = api.lint_texts(
+                    source,
+                    binder,
+                    noflush=noflush,
+                    backends=backends,
+                    select=select,
+                    ignore=ignore,
+                    color=want_color(color),
+                )
+                if texts and not exit_zero:
+                    status = Exit.FOUND
+                _print("".join(texts))
+                continue
             if fixes is Fixes.NONE:
                 found = api.lint(
                     source, binder, noflush=noflush, backends=backends, select=select, ignore=ignore

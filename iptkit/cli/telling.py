@@ -44,7 +44,7 @@ def tell(source: Source, plan: Plan, *, listed: bool = False) -> Iterator[str]:
             for rule in chain.rules:
                 text = listing(rule) if listed else f"-A {chain.name}{rule.text()}"
                 rules.setdefault((rule.line.number, rule.line.raw), []).append(text)
-    for number, raw in enumerate(source.text.split("\n"), 1):
+    for number, raw in enumerate(source.lines, 1):
         if raw.startswith("#"):
             yield raw
         elif raw.startswith("*") and not plan.script.noflush:

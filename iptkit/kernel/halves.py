@@ -102,7 +102,7 @@ def halved(source: Source, binder: Binder, *, counters: bool, table: str | None)
     if count < aside.LARGE:
         yield None
         return
-    at = source.text.count("\n", 0, middle(source.text))
+    at = source.text.count("\n", 0, middle(source.text)[0])
     first, second = (
         Half(source, lines, binder, counters=counters, table=table) for lines in ((0, at), (at, count + 1))
     )

@@ -124,7 +124,7 @@ class NftBackend:
 
     def _feed(self, plan: Plan) -> None:
         script = plan.script
-        lines = script.source.text.split("\n")
+        lines = script.source.lines
         text = "\n".join(lines[: script.end])
         if script.end < len(lines):
             text += "\n"
@@ -153,7 +153,7 @@ class NftBackend:
 
 def _commits(plan: Plan) -> int:
     """How often iptables-nft-restore commits at most."""
-    lines = plan.script.source.text.split("\n")[: plan.script.end]
+    lines = plan.script.source.lines[: plan.script.end]
     return sum(line.startswith("COMMIT") for line in lines)
 
 

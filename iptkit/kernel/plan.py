@@ -68,7 +68,7 @@ class Script(NamedTuple):
 
 def table_at(source: Source, line: int) -> str:
     """The table whose section a line of a text stands in, "" for none."""
-    lines = source.text.split("\n")
+    lines = source.lines
     for number in range(min(line, len(lines)), 0, -1):
         raw = lines[number - 1]
         if raw.startswith("*"):

@@ -13,16 +13,18 @@ from iptkit.lint.suppress import Suppressions
 from iptkit.ruleset.interpret import interpret
 from iptkit.syntax.parser import parse
 from iptkit.text import aside
-from iptkit.text.diagnostic import Diagnostic, Severity, Span
+from iptkit.text.diagnostic import Severity, packed, unpacked
 from iptkit.text.source import Source
 from iptkit.text.uncollected import Uncollected
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from iptkit.lint.select import Selection
+    from iptkit.lint.shares import Shares
     from iptkit.ruleset.binding import Binder
     from iptkit.syntax.document import Document
+    from iptkit.text.diagnostic import Diagnostic, Span
 
 
 def run(
@@ -34,30 +36,75 @@ def run(
     selection: Selection,
 ) -> list[Diagnostic]:
     """All findings about a document, or a text that is not parsed yet, in the order of their places."""
-    source = text if isinstance(text, Source) else text.source
+    source = _source(text)
     with Uncollected():
-        found = _in_shares(source, binder, noflush, backends, selection)
+        shares = _shares(source, binder, noflush, backends, selection)
+        found = None if shares is None else shares.look(packed)
+        return _finished(
+            _as_a_whole(text, binder, noflush, backends, selection)
+            if found is None
+            else unpacked(found[0] + found[1]),
+            source,
+            backends,
+            selection,
+        )
+
+
+def told(
+    text: Document | Source,
+    binder: Binder,
+    tell: Callable[[Source, list[Diagnostic]], list[str]],
+    *,
+    noflush: bool,
+    backends: tuple[str, ...],
+    selection: Selection,
+) -> list[str]:
+    """The same findings, each as what `tell` makes of it: a large file by the two who look at it.
+
+    It is asked about all of them, or first about those of some lines and then
+    about those of the others.
+    """
+    source = _source(text)
+
+    def finished(found: list[Diagnostic]) -> list[tuple[str, str]]:
+        kept = _finished(found, source, backends, selection)
+        return list(zip([each.code for each in kept], tell(source, kept), strict=True))
+
+    with Uncollected():
+        shares = _shares(source, binder, noflush, backends, selection)
+        # An ignore may be for all of a file.
+        found = None if shares is None or Suppressions(source.text).any else shares.look(finished)
         if found is None:
-            document = parse(text) if isinstance(text, Source) else text
-            found = _as_a_whole(document, binder, noflush, backends, selection)
-        return _finished(found, source, backends, selection)
+            found = finished(_as_a_whole(text, binder, noflush, backends, selection)), []
+    first, second = found
+    said = {code for code, _ in first}.intersection(_once())
+    return [what for _, what in first] + [what for code, what in second if code not in said]
 
 
-def _in_shares(
+def _source(text: Document | Source) -> Source:
+    return text if isinstance(text, Source) else text.source
+
+
+def _shares(
     source: Source, binder: Binder, noflush: bool, backends: tuple[str, ...], selection: Selection
-) -> list[Diagnostic] | None:
-    """What checks find in a large file, see iptkit.lint.shares; None for one that is not for that."""
+) -> Shares | None:
+    """How checks look at a large file; None for one that is not for that."""
     if noflush or len(source.text) < aside.LARGE * _SHORTEST:
         return None
     from iptkit.lint.shares import Shares  # small files are done before this is imported
 
-    return Shares(source, binder, backends, [check for check in checks() if selection.wants(check)]).look()
+    return Shares(source, binder, backends, [check for check in checks() if selection.wants(check)])
 
 
 def _as_a_whole(
-    document: Document, binder: Binder, noflush: bool, backends: tuple[str, ...], selection: Selection
+    text: Document | Source,
+    binder: Binder,
+    noflush: bool,
+    backends: tuple[str, ...],
+    selection: Selection,
 ) -> list[Diagnostic]:
     """What checks find in any file."""
+    document = parse(text) if isinstance(text, Source) else text
     meant = Meant(document)
     outcome = interpret(meant.document, binder, noflush=noflush)
     facts = Facts(
@@ -66,7 +113,8 @@ def _as_a_whole(
     found = list(facts.faults)
     for section in facts.sections:
         found += section.refusals
-    found += looks(facts, [check for check in checks() if selection.wants(check)])
+    for each in looks(facts, [check for check in checks() if selection.wants(check)]):
+        found += each
     return [meant.at_written(each) for each in found]
 
 

@@ -168,11 +168,11 @@ class SectionFacts:
         self.facts = facts
         self.section = section
         self.own = section.table.chains if own is None else own
-        self.told = Told()
         self._kept: dict[Callable[[SectionFacts], list[Any]], list[Any]] = {}
         self.table = section.table
         self.name = section.table.name
         self.chains: dict[str, Chain] = section.table.chains
+        self.told = Told() if self.is_shared else Told.nothing()
         self.chain_lines: dict[str, ChainLine | RuleLine] = section.chain_lines
         self._accepting: dict[Bound, list[tuple[Rule, Chain]]] = {}
         self._jumped: dict[str, Any] = {}  # a word after -j -> the target

@@ -310,6 +310,8 @@ class Flow:
             if target.goto:
                 return item.region
             decided = self.decided(target.chain)
+            if not decided:
+                return []  # what the rule may match is nothing to ask
             return item.region if decided == EVERYTHING else self._met(item.region, decided)
         return item.region if is_verdict(target) or is_return(target) else []
 

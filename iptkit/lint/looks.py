@@ -16,29 +16,34 @@ if TYPE_CHECKING:
     from iptkit.text.diagnostic import Diagnostic
 
 
-def looks(facts: Facts, wanted: Sequence[Check], lines: range | None = None) -> list[Diagnostic]:
-    """What checks find; only what is about some of the lines, where a file is looked at in shares."""
-    found: list[Diagnostic] = []
-    of_tables: list[Diagnostic] = []
-    values = ValueLooks(facts, [check for check in wanted if isinstance(check, ValueCheck)])
-    uses = [check for check in wanted if isinstance(check, UseCheck)]
+def looks(facts: Facts, wanted: Sequence[Check], lines: range | None = None) -> Iterator[list[Diagnostic]]:
+    """What checks find, look by look; only what is about some of the lines, of a file in shares."""
+    for found, of_table in _looks(facts, wanted, lines):
+        if lines is None or of_table:
+            yield found
+        else:
+            yield [each for each in found if each.span.line in lines]
+
+
+def _looks(
+    facts: Facts, wanted: Sequence[Check], lines: range | None
+) -> Iterator[tuple[list[Diagnostic], bool]]:
+    """What checks find, and whether it is about a table as a whole."""
     for check in wanted:
         if isinstance(check, FileCheck):
-            found += check.look(facts)
+            yield list(check.look(facts)), False
+    values = ValueLooks(facts, [check for check in wanted if isinstance(check, ValueCheck)])
+    uses = [check for check in wanted if isinstance(check, UseCheck)]
     for section in facts.sections:
         for check in wanted:
-            if isinstance(check, SectionCheck):
-                if not check.of_table:
-                    found += check.look(section)
-                elif lines is None or section.section.line.number in lines:
-                    of_tables += check.look(section)
+            if isinstance(check, SectionCheck) and (
+                not check.of_table or lines is None or section.section.line.number in lines
+            ):
+                yield list(check.look(section)), check.of_table
         if uses:
-            found += _look_at_uses(section, uses)
+            yield list(_look_at_uses(section, uses)), False
         if values.wanted:
-            found += values.look(section)
-    if lines is not None:
-        found = [each for each in found if each.span.line in lines]
-    return found + of_tables
+            yield list(values.look(section)), False
 
 
 def _look_at_uses(section: SectionFacts, wanted: list[UseCheck]) -> Iterator[Diagnostic]:

@@ -17,12 +17,11 @@ processes, or one after all.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import marshal
 import re
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from iptkit.lint.facts import Facts, SectionFacts
 from iptkit.lint.flow import LARGE, masks, rewrites
@@ -30,28 +29,29 @@ from iptkit.lint.looks import looks
 from iptkit.lint.registry import asks_packets
 from iptkit.ruleset.interpret import interpret_part
 from iptkit.ruleset.model import Unread, Unreadable
-from iptkit.syntax.parser import COMMIT, RULE, Parser, middle
+from iptkit.syntax.parser import RULE, Parser, middle
 from iptkit.text import aside
 from iptkit.text.aside import Together
-from iptkit.text.diagnostic import packed, unpacked
 from iptkit.text.record import NamedTuple
 from iptkit.values.faults import BadValue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from iptkit.lint.check import Check
     from iptkit.ruleset.binding import Binder
     from iptkit.ruleset.interpret import Section
     from iptkit.ruleset.model import Chain
     from iptkit.syntax.document import Document
-    from iptkit.text.aside import Aside, Talk
+    from iptkit.text.aside import Talk
     from iptkit.text.diagnostic import Diagnostic
     from iptkit.text.source import Source
 
-    # Takes what the other share tells, gives what this one has to tell, and at last its findings.
-    Looking = Generator[bytes, bytes, list[Diagnostic]]
+    # Takes what the other share tells; gives what this one has to tell, with what else there is to do
+    # meanwhile, and at last its findings.
+    Looking = Generator[tuple[bytes, Iterator[object]], bytes, list[Diagnostic]]
 
+T = TypeVar("T")
 _LAST = 1 << 60  # the number of the last line, whatever that is
 _FIRST = 0.46  # of the rules are in the first share: who has it also puts together what is found
 
@@ -82,39 +82,53 @@ class Shares:
         self._packets = [check for check in checks if asks_packets(check)]
         self._others = [check for check in checks if not asks_packets(check)]
 
-    def look(self) -> list[Diagnostic] | None:
-        """What they find; None where the file has to be looked at as a whole."""
+    def look(self, tell: Callable[[list[Diagnostic]], list[T]]) -> tuple[list[T], list[T]] | None:
+        """What `tell` makes of what each finds, in the order of the file; None to look at it as a whole.
+
+        It is something that marshal takes, since another process may make it.
+        What a share finds is about its own lines.
+        """
         shares = cut(self._source.text)
         if shares is None:
             return None
         first, second = map(self._look, shares)
-        child = aside.start(lambda talk: _second(second, talk))
+        child = aside.start(lambda talk: marshal.dumps(tell(_to_the_end(second, talk))))
         try:
             if child is None:
-                return _alternately(first, second)
+                found, others = _alternately(first, second)
+                return tell(found), tell(others)
             with child:
-                return _first(first, child)
-        except Together:
+                told = tell(_to_the_end(first, child.talk))
+                sent = child.result()
+                return None if sent is None else (told, marshal.loads(sent))  # noqa: S302  # our own
+        except (Together, Unreadable, BadValue):
             return None
 
     def _look(self, share: Share) -> Looking:
-        """Look at one.  Raises Together."""
-        try:
-            return (yield from self._looking(share))
-        except (Unreadable, BadValue) as error:
-            raise Together from error
+        """Look at one.  Raises Together, Unreadable or BadValue: look at the file as a whole then.
 
-    def _looking(self, share: Share) -> Looking:
+        Checks that ask nothing about packets need no word of the other share:
+        they are for the time that it lets this one wait.
+        """
         facts = self._facts(share)
-        found = looks(facts, self._others, share.lines)
+        found: list[Diagnostic] = []
+        others = map(found.extend, looks(facts, self._others, share.lines))
         shared = next((each for each in facts.sections if each.is_shared), None)
-        told = marshal.loads((yield marshal.dumps(_first_words(facts, shared))))  # noqa: S302  # our own
-        facts.told_anything = told["anything"]
-        _hear(shared, told)
+        facts.told_anything, told = marshal.loads((yield marshal.dumps(_first_words(facts, shared)), others))  # noqa: S302  # our own
+        if shared is not None:
+            shared.told.hear(told)
         if any(section.refusals or "QUEUE" in section.bare_targets for section in facts.sections):
             raise Together
-        _hear(shared, marshal.loads((yield marshal.dumps(_last_words(shared)))))  # noqa: S302  # our own
-        return found + looks(facts, self._packets, share.lines)
+        told = marshal.loads((yield marshal.dumps(_last_words(shared)), others))  # noqa: S302  # our own
+        if shared is not None:
+            shared.told.hear(told)
+        for each in looks(facts, self._packets, share.lines):
+            found += each
+        for _ in others:
+            pass
+        if not all(each.span.line in share.lines for each in found):
+            raise Together  # it is about the table, or a fault of it
+        return found
 
     def _facts(self, share: Share) -> Facts:
         document = _parser().parse_part(self._source, share.first - 1, share.last)
@@ -129,70 +143,49 @@ class Shares:
         facts.sections = []
         for section in outcome.sections:
             own = _leave_unread(section, document, unread, share)
+            if section.line.number not in share.lines and not any(chain.rules for chain in own.values()):
+                continue  # it is the other's
             whole = SectionFacts(facts, section, own)
             if whole.is_shared and (whole.rule_count <= LARGE or not whole.declared_builtins):
                 # In small tables each rule is looked at with all others; who declares what is asked of all.
                 raise Together
-            if section.line.number in share.lines or any(chain.rules for chain in own.values()):
-                facts.sections.append(whole)
+            facts.sections.append(whole)
         return facts
 
 
-def _first(looking: Looking, child: Aside) -> list[Diagnostic]:
-    """Look at the first share, while a child does at the second.  Raises Together."""
-
-    def swap(tells: bytes) -> bytes | None:
-        told = child.talk.receive()
-        if told is not None:
-            with contextlib.suppress(BrokenPipeError):  # then there is no result either
-                child.talk.send(tells)
-        return told
-
-    found = _to_the_end(looking, swap)
-    sent = child.result()
-    if sent is None:
-        raise Together
-    return found + unpacked(sent)
-
-
-def _second(looking: Looking, talk: Talk) -> bytes:
-    """What the child does.  Raises Together."""
-
-    def swap(tells: bytes) -> bytes | None:
-        talk.send(tells)
-        return talk.receive()
-
-    return packed(_to_the_end(looking, swap))
-
-
-def _to_the_end(looking: Looking, swap: Callable[[bytes], bytes | None]) -> list[Diagnostic]:
-    """Look at one share, given what gets the words of the other for its own.  Raises Together."""
-    tells = next(looking)
+def _to_the_end(looking: Looking, talk: Talk) -> list[Diagnostic]:
+    """Look at one share, while another process looks at the other.  Raises as Shares._look does."""
+    tells, meanwhile = next(looking)
     while True:
-        told = swap(tells)
+        told = talk.swap(tells, meanwhile)
         if told is None:
             raise Together
         try:
-            tells = looking.send(told)
+            tells, meanwhile = looking.send(told)
         except StopIteration as end:
             found: list[Diagnostic] = end.value
             return found
 
 
-def _alternately(first: Looking, second: Looking) -> list[Diagnostic]:
-    """Look at both, in one process.  Raises Together."""
-    tells = next(first), next(second)
-    while True:
-        found: list[Diagnostic] = []
-        more: list[bytes] = []
-        for looking, told in ((first, tells[1]), (second, tells[0])):
+def _alternately(first: Looking, second: Looking) -> tuple[list[Diagnostic], list[Diagnostic]]:
+    """Look at both, in one process.  Raises as Shares._look does."""
+    tells = [_alone(*next(looking)) for looking in (first, second)]
+    found: list[list[Diagnostic]] = []
+    while not found:
+        told, tells = tells[::-1], []
+        for looking, words in zip((first, second), told, strict=True):
             try:
-                more.append(looking.send(told))
+                tells.append(_alone(*looking.send(words)))
             except StopIteration as end:
-                found += end.value
-        if not more:
-            return found
-        tells = more[0], more[1]
+                found.append(end.value)
+    return found[0], found[1]
+
+
+def _alone(tells: bytes, meanwhile: Iterator[object]) -> bytes:
+    """What a share tells, when all is done that there is to do meanwhile."""
+    for _ in meanwhile:
+        pass
+    return tells
 
 
 def _leave_unread(section: Section, document: Document, unread: Unread, share: Share) -> dict[str, Chain]:
@@ -219,16 +212,18 @@ def _leave_unread(section: Section, document: Document, unread: Unread, share: S
     return {name: chain for name, chain in chains.items() if name not in others}
 
 
-def _first_words(facts: Facts, shared: SectionFacts | None) -> dict[str, Any]:
-    words: dict[str, Any] = {"anything": facts.any_network or facts.any_interface}
+def _first_words(facts: Facts, shared: SectionFacts | None) -> tuple[bool, dict[str, Any]]:
+    words = {}
     if shared is not None:
-        words["calls"] = shared.calls.callees
-        words["legacy"] = shared.calls.legacy_callees
-        words["changing"] = shared.alike.changing
-        words["rewrites"] = set(rewrites(shared))
-        words["masks"] = masks(shared)
-        words["steps"] = shared.reach.steps
-    return words
+        words = {
+            "calls": shared.calls.callees,
+            "legacy": shared.calls.legacy_callees,
+            "changing": shared.alike.changing,
+            "rewrites": set(rewrites(shared)),
+            "masks": masks(shared),
+            "steps": shared.reach.steps,
+        }
+    return facts.any_network or facts.any_interface, words
 
 
 def _last_words(shared: SectionFacts | None) -> dict[str, Any]:
@@ -237,30 +232,23 @@ def _last_words(shared: SectionFacts | None) -> dict[str, Any]:
     return {"closed": shared.reach.closed, "dead": shared.reach.dead, "live": shared.reach.live}
 
 
-def _hear(shared: SectionFacts | None, told: dict[str, Any]) -> None:
-    if shared is not None:
-        for name in told.keys() & set(shared.told.__slots__):
-            setattr(shared.told, name, told[name])
-
-
 def cut(text: str) -> tuple[Share, Share] | None:
     """Where to cut a file: between two chains of a large section; None for one that is not to be shared."""
     if not text.isascii() or not text.endswith("\n") or "\r" in text:
         return None
     if "\\" in text and "\\\n" in text:
         return None
-    begin = middle(text, _FIRST)
-    commit = COMMIT.search(text, begin)
-    if not begin or commit is None:
+    begin, end = middle(text, _FIRST)
+    if not begin or end == len(text):
         return None
     try:
-        begin = _next_chain(text, begin, commit.start())
+        begin = _next_chain(text, begin, end)
     except Together:
         return None
     rule = RULE.search(text, max(text.rfind("\n*", 0, begin), 0))
-    if rule is None or text.count("\n", rule.start(), begin - 1) <= LARGE:
-        return None
     number = text.count("\n", 0, begin)
+    if rule is None or number - 1 - text.count("\n", 0, rule.start()) <= LARGE:
+        return None
     return Share(1, number, 0, begin), Share(number + 1, _LAST, begin, len(text))
 
 

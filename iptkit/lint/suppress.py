@@ -47,6 +47,11 @@ class Suppressions:
         if _MARK in text:
             self._collect(text)
 
+    @property
+    def any(self) -> bool:
+        """Is there any such comment, good or bad?"""
+        return bool(self.ignores or self.misread)
+
     def _collect(self, text: str) -> None:
         waiting: list[tuple[str, Span]] = []
         for number, raw in enumerate(text.split("\n"), 1):
@@ -84,7 +89,7 @@ class Suppressions:
     def apply(self, found: Iterable[Diagnostic], selection: Selection) -> list[Diagnostic]:
         """The findings that are not silenced, and one for each ignore that silences nothing."""
         found = list(found)
-        if not self.ignores and not self.misread:
+        if not self.any:
             return found
         wanted = {(each.code, each.line) for each in self.ignores}
         used: set[tuple[str, int]] = set()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class Told:
     """What one share of a file says of the rules of a section that it looks at.
@@ -17,17 +19,31 @@ class Told:
         closed    for its chains that no packet passes: the place of the rule that takes all
         dead      numbers of the lines that no packet comes to
         live      for its chains that have dead jumps the chains they call by others
+    What it has not said yet nobody can ask for (AttributeError).
     """
 
     __slots__ = ("calls", "changing", "closed", "dead", "legacy", "live", "masks", "rewrites", "steps")
 
-    def __init__(self) -> None:
-        self.calls: dict[str, list[str]] = {}
-        self.legacy: dict[str, list[str]] = {}
-        self.changing: set[str] = set()
-        self.rewrites: set[str] = set()
-        self.masks: dict[str, set[int]] = {}
-        self.steps: dict[str, tuple[list[tuple[str, bool, bool]], bool]] = {}
-        self.closed: dict[str, int] = {}
-        self.dead: set[int] = set()
-        self.live: dict[str, list[str]] = {}
+    calls: dict[str, list[str]]
+    legacy: dict[str, list[str]]
+    changing: set[str]
+    rewrites: set[str]
+    masks: dict[str, set[int]]
+    steps: dict[str, tuple[list[tuple[str, bool, bool]], bool]]
+    closed: dict[str, int]
+    dead: set[int]
+    live: dict[str, list[str]]
+
+    @classmethod
+    def nothing(cls) -> Told:
+        """Where there is no other share."""
+        told = cls()
+        told.calls, told.legacy, told.steps, told.closed, told.live = {}, {}, {}, {}, {}
+        told.changing, told.rewrites, told.dead = set(), set(), set()
+        told.masks = {}
+        return told
+
+    def hear(self, words: dict[str, Any]) -> None:
+        """What the other share says now."""
+        for name, said in words.items():
+            setattr(self, name, said)

@@ -16,17 +16,15 @@ if TYPE_CHECKING:
 class Lines:
     """The lines of a source, by number, and the columns in them."""
 
-    __slots__ = ("_lines", "_source")
+    __slots__ = ("_source",)
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._lines: list[str] | None = None
 
     def raw(self, number: int) -> str:
         """Line `number` without its line feed, counted from 1; "" where there is none."""
-        if self._lines is None:
-            self._lines = self._source.text.split("\n")
-        return self._lines[number - 1] if 0 < number <= len(self._lines) else ""
+        lines = self._source.lines
+        return lines[number - 1] if 0 < number <= len(lines) else ""
 
     def columns(self, span: Span) -> tuple[int, int]:
         """First and one-past-last column of a span, counted in characters from 1."""

@@ -34,6 +34,11 @@ def render_text(source: Source, diagnostics: Iterable[Diagnostic], color: bool =
 
     `color` puts SGR codes in.  The order is that of `diagnostics`.
     """
+    return "".join(texts(source, diagnostics, color))
+
+
+def texts(source: Source, diagnostics: Iterable[Diagnostic], color: bool = False) -> list[str]:
+    """The same, finding by finding."""
     lines = Lines(source)
     name = file_name(source)
     out: list[str] = []
@@ -49,21 +54,21 @@ def render_text(source: Source, diagnostics: Iterable[Diagnostic], color: bool =
             # So is nearly every line.
             start = min(begin, len(raw))
             marks = "^" * max(1, min(end, len(raw)) - start)
-            excerpt = f"{number:>{margin}} | {raw}\n{_BLANKS[:margin]} | {_BLANKS[:start]}{paint}{marks}{off}"
+            excerpt = (
+                f"{number:>{margin}} | {raw}\n{_BLANKS[:margin]} | {_BLANKS[:start]}{paint}{marks}{off}\n"
+            )
         else:
             start = lines.columns(found.span)[0] - 1
-            excerpt = "\n".join(_excerpt(raw, found.span, margin, paint))
+            excerpt = "".join([f"{line}\n" for line in _excerpt(raw, found.span, margin, paint)])
         place = f"{name}:{number}:{start + 1}:"
-        out.append(f"{_BOLD}{place}{_OFF} {says}" if color else f"{place} {says}")
-        if excerpt:
-            out.append(excerpt)
+        if color:
+            place = f"{_BOLD}{place}{_OFF}"
+        text = f"{place} {says}\n{excerpt}"
         for other, what in found.related:
             at, _ = lines.columns(other)
-            out.append(f"{_BLANKS[:margin]} = {name}:{other.line}:{at}: {readable(what)}")
-        if hint:
-            out.append(f"{_BLANKS[:margin]} = {hint}")
-    out.append("")
-    return "\n".join(out)
+            text += f"{_BLANKS[:margin]} = {name}:{other.line}:{at}: {readable(what)}\n"
+        out.append(f"{text}{_BLANKS[:margin]} = {hint}\n" if hint else text)
+    return out
 
 
 def _says(found: Diagnostic, color: bool) -> str:

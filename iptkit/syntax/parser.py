@@ -59,7 +59,7 @@ _COUNTERS = re.compile(r"\[([0-9]{1,19}):([0-9]{1,19})\] ")  # all such numbers 
 _HEAD = re.compile(rf"-A\n(?: (?:! )?(?:{'|'.join(HEAD_OPTIONS)})\n)*").match
 _SPACED = re.compile(r"  |\t| (?:\n|\Z)").search  # blanks in a row or at the end, or a tab
 RULE = Pattern(r"\n[-\[]")
-COMMIT = Pattern(r"\nCOMMIT")
+_COMMIT = Pattern(r"\nCOMMIT")
 # Options whose argument may decide how the rest of the line reads (-m -p -j -g,
 # and -c, which takes one word or two), spelled out, and abbreviated as far as
 # they may be.
@@ -104,7 +104,7 @@ class Parser:
         unread.  None for a file with lines too long to be read in one piece.
         """
         with Uncollected():
-            raws, joined, longest = _split(source.text)
+            raws, joined, longest = _split(source)
             if longest >= LINE_LIMIT:
                 return None
             unended = len(raws) if joined else 0
@@ -123,7 +123,7 @@ class Parser:
                 yield self._line(number, raw, number != unended)
 
     def _parse(self, source: Source) -> Document:
-        raws, joined, longest = _split(source.text)
+        raws, joined, longest = _split(source)
         if longest >= LINE_LIMIT:
             return self._parse_cut(source, raws)
         unusual = longest > WORD_LIMIT or "\0" in source.text
@@ -337,35 +337,36 @@ def _literal(text: str) -> _Literal:
     return _Literal((*words, None), '"' in text, decides)
 
 
-def _split(text: str) -> tuple[list[str], list[int], int]:
+def _split(source: Source) -> tuple[list[str], list[int], int]:
     """The lines of a text, the index of the last one where that does not end, and the greatest length."""
-    raws = text.split("\n")
+    raws = source.lines
     joined: list[int] = []
     if raws[-1] == "":
-        raws.pop()
+        raws = raws[:-1]
     else:
         joined.append(len(raws) - 1)
     return raws, joined, max(map(len, raws), default=0)
 
 
-def middle(text: str, part: float = 0.5) -> int:
+def middle(text: str, part: float = 0.5) -> tuple[int, int]:
     """Where the line begins with which the second half of the rules does, by their length; 0 without rules.
 
-    `part` is the part of them that stands before, where that is not the half.
+    And where the rules of its section end.  `part` is the part of them that
+    stands before, where that is not the half.
     """
     spans = []
     rule = RULE.search(text)
     while rule is not None:
-        commit = COMMIT.search(text, rule.start())
+        commit = _COMMIT.search(text, rule.start())
         end = len(text) if commit is None else commit.start()
         spans.append((rule.start(), end))
         rule = RULE.search(text, end)
     left = int(sum(end - begin for begin, end in spans) * part)
     for begin, end in spans:
         if left < end - begin:
-            return text.rfind("\n", 0, begin + left + 1) + 1
+            return text.rfind("\n", 0, begin + left + 1) + 1, end
         left -= end - begin
-    return 0
+    return 0, 0
 
 
 def _quote(text: str) -> str:

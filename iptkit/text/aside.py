@@ -13,7 +13,7 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator, Iterator
     from typing import Self
 
 LARGE = 10_000
@@ -49,19 +49,81 @@ class Talk:
 
     def send(self, message: bytes) -> None:
         """Send a message.  It may wait until the other end receives: of two, one has to receive first."""
-        left = memoryview(len(message).to_bytes(_LENGTH, "big") + message)
+        left = _framed(message)
         while left:
             left = left[os.write(self._to, left) :]
 
     def receive(self) -> bytes | None:
         """The next message; None where the other end is gone."""
-        length = self._read(_LENGTH)
-        return None if length is None else self._read(int.from_bytes(length, "big"))
+        coming = self._coming()
+        try:
+            while True:
+                next(coming)
+        except StopIteration as end:
+            message: bytes | None = end.value
+            return message
 
-    def _read(self, length: int) -> bytes | None:
+    def swap(self, message: bytes, meanwhile: Iterator[object]) -> bytes | None:
+        """Send a message and receive the next; None where the other end is gone.
+
+        Both ends may swap at once, however long the messages are.  Where this
+        one would have to wait it takes the next of `meanwhile` first: pieces
+        of other work, while there are any.
+        """
+        for end in (self._source, self._to):
+            os.set_blocking(end, False)
+        try:
+            return self._swap(_framed(message), self._coming(), meanwhile)
+        except BrokenPipeError:
+            return None
+        finally:
+            for end in (self._source, self._to):
+                os.set_blocking(end, True)
+
+    def _swap(
+        self, left: memoryview, coming: Generator[None, None, bytes | None], meanwhile: Iterator[object]
+    ) -> bytes | None:
+        told: bytes | None = None
+        waiting = True
+        while True:
+            with contextlib.suppress(BlockingIOError):
+                while left:
+                    left = left[os.write(self._to, left) :]
+            if waiting:
+                try:
+                    next(coming)
+                except StopIteration as end:
+                    told = end.value
+                    waiting = False
+            if not waiting and (told is None or not left):
+                return told
+            if next(meanwhile, self) is self:
+                self._wait(waiting, bool(left))
+
+    def _wait(self, receiving: bool, sending: bool) -> None:
+        """Wait until something can be read, or written."""
+        import select  # most runs have no need of it
+
+        poll = select.poll()
+        if receiving:
+            poll.register(self._source, select.POLLIN)
+        if sending:
+            poll.register(self._to, select.POLLOUT)
+        poll.poll()
+
+    def _coming(self) -> Generator[None, None, bytes | None]:
+        """The next message, piece by piece, where nothing waits for these."""
+        length = yield from self._read(_LENGTH)
+        return None if length is None else (yield from self._read(int.from_bytes(length, "big")))
+
+    def _read(self, length: int) -> Generator[None, None, bytes | None]:
         pieces = []
         while length:
-            piece = os.read(self._source, min(length, _PIECE))
+            try:
+                piece = os.read(self._source, min(length, _PIECE))
+            except BlockingIOError:
+                yield
+                continue
             if not piece:
                 return None
             pieces.append(piece)
@@ -71,6 +133,10 @@ class Talk:
     def close(self) -> None:
         os.close(self._source)
         os.close(self._to)
+
+
+def _framed(message: bytes) -> memoryview:
+    return memoryview(len(message).to_bytes(_LENGTH, "big") + message)
 
 
 class Aside:

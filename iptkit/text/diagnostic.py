@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-import marshal
+from typing import Any
 
 from iptkit.text.record import NamedTuple
 
@@ -57,18 +57,16 @@ class Edit(NamedTuple):
     safe: bool
 
 
-def packed(found: list[Diagnostic]) -> bytes:
-    """Findings as bytes, for another process; see `unpacked`."""
-    return marshal.dumps(
-        [
-            (code, name, int(severity), message, tuple(span), hint, _plain(related), backends, _plain(fix))
-            for code, name, severity, message, span, hint, related, backends, fix in found
-        ]
-    )
+def packed(found: list[Diagnostic]) -> list[tuple[Any, ...]]:
+    """Findings as marshal takes them, for another process; see `unpacked`."""
+    return [
+        (code, name, int(severity), message, tuple(span), hint, _plain(related), backends, _plain(fix))
+        for code, name, severity, message, span, hint, related, backends, fix in found
+    ]
 
 
-def unpacked(found: bytes) -> list[Diagnostic]:
-    """The findings that another process of this program packed."""
+def unpacked(found: list[tuple[Any, ...]]) -> list[Diagnostic]:
+    """The findings that were packed."""
     severities = {int(severity): severity for severity in Severity}
     return [
         Diagnostic(
@@ -82,7 +80,7 @@ def unpacked(found: bytes) -> list[Diagnostic]:
             backends,
             tuple([Edit(Span(*place), text, safe) for place, text, safe in fix]) if fix else (),
         )
-        for code, name, severity, message, span, hint, related, backends, fix in marshal.loads(found)  # noqa: S302  # our own
+        for code, name, severity, message, span, hint, related, backends, fix in found
     ]
 
 

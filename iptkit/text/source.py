@@ -12,11 +12,19 @@ from __future__ import annotations
 class Source:
     """One input: what it is called in messages, and its text (Latin-1, see above)."""
 
-    __slots__ = ("name", "text")
+    __slots__ = ("_lines", "name", "text")
 
     def __init__(self, name: str, text: str) -> None:
         self.name = name
         self.text = text
+        self._lines: list[str] | None = None
+
+    @property
+    def lines(self) -> list[str]:
+        """What its line feeds part, once for whoever asks; the last is "" where the text ends with one."""
+        if self._lines is None:
+            self._lines = self.text.split("\n")
+        return self._lines
 
     @classmethod
     def of(cls, data: bytes | str, name: str = "<string>") -> Source:

@@ -15,6 +15,7 @@ from iptkit.lint.facts import Facts
 from iptkit.lint.looks import looks
 from iptkit.lint.registry import MODULES, PACKETS, asks_packets, checks
 from iptkit.lint.select import Selection
+from iptkit.lint.told import Told
 from iptkit.ruleset.binding import Binder
 from iptkit.ruleset.interpret import interpret
 from iptkit.syntax.parser import parse
@@ -57,8 +58,8 @@ def finished(found: list[Diagnostic], text: str) -> list[Diagnostic]:
 
 
 def shared(text: str) -> list[Diagnostic] | None:
-    found = shares.Shares(Source("test", text), Binder(4), BOTH, list(checks())).look()
-    return None if found is None else finished(found, text)
+    found = shares.Shares(Source("test", text), Binder(4), BOTH, list(checks())).look(packed)
+    return None if found is None else finished(unpacked(found[0] + found[1]), text)
 
 
 def whole(text: str) -> list[Diagnostic]:
@@ -253,6 +254,71 @@ def test_what_is_shared_all_the_same(new: str, monkeypatch: pytest.MonkeyPatch) 
     assert shared(text) == whole(text)
 
 
+def texts(text: str) -> list[str]:
+    return engine.told(
+        Source("test", text),
+        Binder(4),
+        lambda source, found: [f"{source.name} {each.code} {each.span.line}" for each in found],
+        noflush=False,
+        backends=BOTH,
+        selection=ALL,
+    )
+
+
+@pytest.mark.parametrize("forks", [False, True])
+@pytest.mark.parametrize("part", [0.2, 0.5])
+@pytest.mark.parametrize("comment", ["", "# iptkit: ignore-file[IPT220]\n", "# iptkit: ignore\n"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        "",
+        "-A A -p tcp -m state --state NEW -j ACCEPT\n",
+        "-A B -p tcp -m state --state NEW -j ACCEPT\n",
+        (
+            "-A A -s 10.0.0.0/8 -p tcp -m state --state NEW -j ACCEPT\n"
+            "-A B -p tcp -m state --state NEW -j ACCEPT\n"
+        ),
+        "-A A\n-A B\n",
+    ],
+)
+def test_what_is_told(
+    more: str, comment: str, part: float, forks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same, in the same order, by whom ever; of a check that reports the first alone that one."""
+    monkeypatch.setattr(shares, "_FIRST", part)
+    monkeypatch.setattr(aside, "_allowed", forks)
+    text = comment + GOOD.replace("-A INPUT -p tcp -j A\n", "-A INPUT -j A\n-A INPUT -j B\n")
+    for line in more.split("\n"):
+        if line:
+            before = f"-A {line[3]} "
+            text = text.replace(before, f"{line}\n{before}", 1)
+    assert shared(text) is not None
+    told = texts(text)
+    assert told == [f"test {each.code} {each.span.line}" for each in whole(text)]
+    assert told
+
+
+def test_a_fault_of_the_table_in_another_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shares, "_FIRST", 0.2)
+    text = GOOD.replace("-A B -j DROP", "-A B -j A").replace("-A A -p", "-A A -j B\n-A A -p", 1)
+    assert shared(text) is None
+    assert any(line.startswith("test IPT102") for line in texts(text))
+
+
+def test_a_small_table_behind_a_large_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As kube-proxy's, in the other share as a whole."""
+    small = (
+        "*mangle\n:INPUT ACCEPT [0:0]\n:M - [0:0]\n-A INPUT -j M\n-A M -j TOS --set-tos 0x10/0x3f\nCOMMIT\n"
+    )
+    for module in (flow, shares):
+        monkeypatch.setattr(module, "LARGE", 3)
+    monkeypatch.setattr(shares, "_FIRST", 0.55)
+    for text in (GOOD + small, small + GOOD):
+        found = shared(text)
+        assert found is not None
+        assert found == whole(text)
+
+
 def test_ignore_comments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shares, "_FIRST", 0.2)
     text = GOOD.replace(
@@ -281,13 +347,23 @@ def test_large_tables_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("text", TEXTS, ids=[*[path.stem for path in FILES], "all cases"])
 def test_the_others_ask_nothing_about_packets(text: str) -> None:
-    """They look before the shares have told each other anything."""
+    """They look before the shares have told each other anything, or after that."""
     document, binder = parse(Source("test", text)), Binder(4)
     found = Facts(document, interpret(document, binder), binder)
-    looks(found, [check for check in checks() if not asks_packets(check)])
+    for _ in looks(found, [check for check in checks() if not asks_packets(check)]):
+        pass
     assert found.sections
     for section in found.sections:
         assert not {"flow", "judged", "dead", "alike"} & vars(section).keys()
+
+
+def test_nobody_asks_what_is_not_told_yet() -> None:
+    told = Told()
+    with pytest.raises(AttributeError):
+        told.calls  # noqa: B018  # asking is what is tried
+    told.hear({"calls": {"A": ["B"]}})
+    assert told.calls == {"A": ["B"]}
+    assert all(not getattr(Told.nothing(), name) for name in Told.__slots__)
 
 
 def test_the_modules_are_there() -> None:

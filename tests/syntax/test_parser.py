@@ -147,11 +147,11 @@ def test_the_middle_is_that_of_the_rules() -> None:
     first, second = "-A INPUT -j ACCEPT\n" * 10, "-A A -j ACCEPT\n" * 10
     text = "*filter\n" + first + "COMMIT\n*nat\n" + ":A - [0:0]\n" * 50 + second
     for part in (0.25, 0.5):
-        before = text[: middle(text, part)]
+        before = text[: middle(text, part)[0]]
         assert before.endswith("\n")
         assert before.count("-A") == int(len(first + second) * part) // len("-A INPUT -j ACCEPT\n")
-    assert middle(text, 0.9) > text.index(second)
-    assert middle("*filter\nCOMMIT\n") == 0
+    assert middle(text, 0.9)[0] > text.index(second)
+    assert middle("*filter\nCOMMIT\n") == (0, 0)
 
 
 def test_a_part_of_a_file_with_too_long_a_line() -> None:

@@ -96,6 +96,66 @@ def test_a_talk() -> None:
     assert not children()
 
 
+@pytest.mark.parametrize("size", [0, 1, 3_000_000])  # a pipe holds 65,536 bytes (pipe(7))
+@pytest.mark.parametrize("pieces", [0, 3])
+def test_a_swap(size: int, pieces: int) -> None:
+    """Both ends may begin at once, and what there is to do meanwhile is done once at most."""
+    messages = [bytes([number]) * size for number in range(4)]
+
+    def work(talk: aside.Talk) -> bytes:
+        others = iter(range(pieces))
+        heard = [talk.swap(message, others) for message in messages]
+        return b"same" if heard == [message[::-1] + b"!" for message in messages] else b"other"
+
+    child = aside.start(work)
+    assert child is not None
+    done: list[int] = []
+    with child:
+        meanwhile = map(done.append, range(pieces))
+        assert [child.talk.swap(message + b"!", meanwhile) for message in messages] == messages
+        assert child.result() == b"same"
+    assert done == list(range(len(done)))
+    assert not children()
+
+
+def test_while_the_other_end_is_slow() -> None:
+    def work(talk: aside.Talk) -> bytes:
+        time.sleep(0.3)
+        return talk.swap(b"late", iter(())) or b""
+
+    child = aside.start(work)
+    assert child is not None
+    done: list[float] = []
+    with child:
+        assert child.talk.swap(b"early", map(done.append, range(5))) == b"late"
+        assert child.result() == b"early"
+    assert done == list(range(5))
+
+
+def test_a_swap_with_nobody() -> None:
+    def work(_: aside.Talk) -> bytes:
+        os._exit(0)
+
+    for message in (b"x", b"x" * 3_000_000):
+        child = aside.start(work)
+        assert child is not None
+        with child:
+            assert child.talk.swap(message, iter(())) is None
+            assert child.result() is None
+        assert not children()
+
+
+def test_work_meanwhile_that_fails() -> None:
+    def work(talk: aside.Talk) -> bytes:
+        return talk.receive() or b""
+
+    child = aside.start(work)
+    assert child is not None
+    with pytest.raises(ZeroDivisionError), child:
+        child.talk.swap(b"x" * 3_000_000, (1 // number for number in range(2)))
+    assert not children()
+
+
 def test_a_talk_with_nobody() -> None:
     def work(_: aside.Talk) -> bytes:
         os._exit(0)
