@@ -38,17 +38,23 @@ class Half:
     """One half of a file: what each of the two processes does with its own."""
 
     def __init__(
-        self, source: Source, lines: tuple[int, int], binder: Binder, *, counters: bool, table: str | None
+        self,
+        source: Source,
+        where: tuple[int, int, int],
+        binder: Binder,
+        *,
+        counters: bool,
+        table: str | None,
     ) -> None:
         self._source = source
-        self._lines = lines
+        self._where = where  # the number of its first line, and where its lines begin and end
         self._binder = binder
         self._counters = counters
         self._table = table
 
     def document(self) -> Document:
         """Its rules, and all lines that are none.  Raises Together."""
-        document = Parser().parse_part(self._source, *self._lines)
+        document = Parser().parse_part(self._source, *self._where)
         if document is None:
             raise Together
         return document
@@ -102,9 +108,11 @@ def halved(source: Source, binder: Binder, *, counters: bool, table: str | None)
     if count < aside.LARGE:
         yield None
         return
-    at = source.text.count("\n", 0, middle(source.text)[0])
+    text = source.text
+    at, _ = middle(text)
     first, second = (
-        Half(source, lines, binder, counters=counters, table=table) for lines in ((0, at), (at, count + 1))
+        Half(source, where, binder, counters=counters, table=table)
+        for where in ((1, 0, at), (text.count("\n", 0, at) + 1, at, len(text)))
     )
     child = aside.start(lambda _: second.packed())
     if child is None:

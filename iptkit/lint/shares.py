@@ -20,7 +20,6 @@ from __future__ import annotations
 import functools
 import marshal
 import re
-from itertools import groupby
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from iptkit.lint.facts import Facts, SectionFacts
@@ -40,9 +39,7 @@ if TYPE_CHECKING:
 
     from iptkit.lint.check import Check
     from iptkit.ruleset.binding import Binder
-    from iptkit.ruleset.interpret import Section
-    from iptkit.ruleset.model import Chain
-    from iptkit.syntax.document import Document
+    from iptkit.ruleset.model import Rule
     from iptkit.text.aside import Talk
     from iptkit.text.diagnostic import Diagnostic
     from iptkit.text.source import Source
@@ -110,12 +107,13 @@ class Shares:
         Checks that ask nothing about packets need no word of the other share:
         they are for the time that it lets this one wait.
         """
-        facts = self._facts(share)
+        facts, unread = self._facts(share)
         found: list[Diagnostic] = []
         others = map(found.extend, looks(facts, self._others, share.lines))
         shared = next((each for each in facts.sections if each.is_shared), None)
         facts.told_anything, told = marshal.loads((yield marshal.dumps(_first_words(facts, shared)), others))  # noqa: S302  # our own
         if shared is not None:
+            _leave_unread(shared, told.pop("rules"), unread)
             shared.told.hear(told)
         if any(section.refusals or "QUEUE" in section.bare_targets for section in facts.sections):
             raise Together
@@ -130,8 +128,8 @@ class Shares:
             raise Together  # it is about the table, or a fault of it
         return found
 
-    def _facts(self, share: Share) -> Facts:
-        document = _parser().parse_part(self._source, share.first - 1, share.last)
+    def _facts(self, share: Share) -> tuple[Facts, Unread]:
+        document = _parser().parse_part(self._source, share.first, share.begin, share.end)
         if document is None or document.odd:
             raise Together
         outcome = interpret_part(document, self._binder)
@@ -142,15 +140,17 @@ class Shares:
         unread = Unread(self._binder, document)
         facts.sections = []
         for section in outcome.sections:
-            own = _leave_unread(section, document, unread, share)
-            if section.line.number not in share.lines and not any(chain.rules for chain in own.values()):
-                continue  # it is the other's
-            whole = SectionFacts(facts, section, own)
-            if whole.is_shared and (whole.rule_count <= LARGE or not whole.declared_builtins):
-                # In small tables each rule is looked at with all others; who declares what is asked of all.
-                raise Together
-            facts.sections.append(whole)
-        return facts
+            begins, ends = (number in share.lines for number in (section.line.number, section.commit_line))
+            if begins and ends:
+                facts.sections.append(SectionFacts(facts, section))
+            elif section.line.number <= share.last and section.commit_line >= share.first:
+                own = {name: chain for name, chain in section.table.chains.items() if chain.rules}
+                for name in section.table.chains.keys() - own.keys():
+                    section.table.chains[name].leave_unread(unread, None)
+                facts.sections.append(SectionFacts(facts, section, own))
+                if not facts.sections[-1].declared_builtins:
+                    raise Together  # which chains it means is asked of all rules
+        return facts, unread
 
 
 def _to_the_end(looking: Looking, talk: Talk) -> list[Diagnostic]:
@@ -188,34 +188,30 @@ def _alone(tells: bytes, meanwhile: Iterator[object]) -> bytes:
     return tells
 
 
-def _leave_unread(section: Section, document: Document, unread: Unread, share: Share) -> dict[str, Chain]:
-    """Leave the rules of the other share unread; gives the chains that have none there.  Raises Together."""
-    assert document.unread is not None
-    chains = section.table.chains
-    others: dict[str, Sequence[int]] = {}
-    for numbers in (
-        range(section.line.number + 1, min(section.commit_line, share.first)),
-        range(max(section.line.number, share.last) + 1, section.commit_line),
-    ):
-        names = _chains(document.unread.raws[numbers.start - 1 : numbers.stop - 1])
-        begin = numbers.start
-        for name, run in groupby(names):
-            end = begin + len(list(run))
-            if name:
-                others[name] = [*others[name], *range(begin, end)] if name in others else range(begin, end)
-            begin = end
-    for name, lines in others.items():
-        chain = chains.get(name)
-        if chain is None or chain.count:
-            raise Together
-        chain.leave_unread(unread, lines)
-    return {name: chain for name, chain in chains.items() if name not in others}
+def _leave_unread(shared: SectionFacts, rules: dict[str, Sequence[int]], unread: Unread) -> None:
+    """Leave the rules of the other share unread, given the numbers of their lines.  Raises Together."""
+    if rules.keys() & shared.own.keys():
+        raise Together
+    for name in shared.chains.keys() - shared.own.keys():
+        lines = rules.get(name, [])
+        shared.chains[name].leave_unread(unread, range(*lines) if isinstance(lines, tuple) else lines)
+    if shared.rule_count <= LARGE:
+        raise Together  # in small tables each rule is looked at with all others
+
+
+def _numbers(rules: list[Rule]) -> Sequence[int]:
+    """The numbers of the lines of rules; of those in a row a tuple, the first and the next after the last."""
+    first, last = rules[0].line.number, rules[-1].line.number
+    if last - first == len(rules) - 1:
+        return first, last + 1
+    return [rule.line.number for rule in rules]
 
 
 def _first_words(facts: Facts, shared: SectionFacts | None) -> tuple[bool, dict[str, Any]]:
     words = {}
     if shared is not None:
         words = {
+            "rules": {name: _numbers(chain.rules) for name, chain in shared.own.items()},
             "calls": shared.calls.callees,
             "legacy": shared.calls.legacy_callees,
             "changing": shared.alike.changing,
@@ -241,22 +237,16 @@ def cut(text: str) -> tuple[Share, Share] | None:
     begin, end = middle(text, _FIRST)
     if not begin or end == len(text):
         return None
-    try:
-        begin = _next_chain(text, begin, end)
-    except Together:
-        return None
+    begin = _next_chain(text, begin, end)
     rule = RULE.search(text, max(text.rfind("\n*", 0, begin), 0))
     number = text.count("\n", 0, begin)
-    if rule is None or number - 1 - text.count("\n", 0, rule.start()) <= LARGE:
+    if not begin or rule is None or number - 1 - text.count("\n", 0, rule.start()) <= LARGE:
         return None
     return Share(1, number, 0, begin), Share(number + 1, _LAST, begin, len(text))
 
 
 def _next_chain(text: str, begin: int, end: int) -> int:
-    """Where the first line begins that adds to another chain than the one that begins there.
-
-    Raises Together where there is none in the same section.
-    """
+    """Where the first line begins that adds to another chain than the one that begins there, 0 for none."""
     before = ""
     while begin < end:
         after = text.index("\n", begin) + 1
@@ -269,26 +259,15 @@ def _next_chain(text: str, begin: int, end: int) -> int:
             # Its rules may be thousands.
             other = re.compile(rf"\n(?!-A {re.escape(name)} )").search(text, begin - 1, end)
             begin = end if other is None else other.end()
-    raise Together
-
-
-def _chains(raws: list[str]) -> list[str]:
-    """The chains that lines add to, "" for lines that are no rules.  Raises Together for other rules."""
-    try:
-        # As nearly all are; the other half of a large file is to be gone through in no time.
-        return [raw[3 : raw.index(" ", 3)] if raw[:3] == "-A " else _chain(raw) for raw in raws]
-    except ValueError:
-        return list(map(_chain, raws))
+    return 0
 
 
 def _chain(raw: str) -> str:
-    """The chain that a line adds to, "" for a line that is no rule.  Raises Together for other rules."""
+    """The chain that a line adds to, "" for any other line."""
+    if raw[:1] == "[":
+        raw = raw.partition("] ")[2]
     if raw[:3] != "-A ":
-        if raw[:1] in _parser().no_rule or raw == "COMMIT":
-            return ""
-        _, _, raw = raw.partition("] ")
-        if raw[:3] != "-A ":
-            raise Together
+        return ""
     end = raw.find(" ", 3)
     return raw[3:end] if end > 0 else raw[3:]
 

@@ -23,8 +23,7 @@ class Lines:
 
     def raw(self, number: int) -> str:
         """Line `number` without its line feed, counted from 1; "" where there is none."""
-        lines = self._source.lines
-        return lines[number - 1] if 0 < number <= len(lines) else ""
+        return self._source.line(number)
 
     def columns(self, span: Span) -> tuple[int, int]:
         """First and one-past-last column of a span, counted in characters from 1."""

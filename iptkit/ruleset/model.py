@@ -255,13 +255,14 @@ class Chain:
         self.policy = policy
         self.counters = counters
         self._rules = [] if rules is None else rules
-        self._unread: tuple[Unread, Sequence[int]] | None = None
+        self._unread: tuple[Unread, Sequence[int] | None] | None = None
 
     @property
     def rules(self) -> list[Rule]:
         """Its rules, in order."""
         if self._unread is not None:
             unread, numbers = self._unread
+            assert numbers is not None
             self._rules = list(map(unread.rule, numbers))
             self._unread = None
         return self._rules
@@ -271,14 +272,16 @@ class Chain:
         self._unread = None
         self._rules = rules
 
-    def leave_unread(self, unread: Unread, numbers: Sequence[int]) -> None:
-        """Its rules are those of certain lines, to be read when somebody asks."""
+    def leave_unread(self, unread: Unread, numbers: Sequence[int] | None) -> None:
+        """Its rules are those of certain lines (None: not known yet), to be read when somebody asks."""
         self._unread = unread, numbers
 
     @property
     def count(self) -> int:
         """How many rules it has."""
-        return len(self._rules if self._unread is None else self._unread[1])
+        lines = self._rules if self._unread is None else self._unread[1]
+        assert lines is not None
+        return len(lines)
 
     @property
     def builtin(self) -> bool:

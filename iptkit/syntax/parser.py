@@ -10,6 +10,7 @@ proves both give the same words, and both the same as the Lark grammar.
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import TYPE_CHECKING
 
@@ -89,38 +90,52 @@ class Parser:
         self._parts: dict[tuple[str | None, ...], Part] = {}
         self._shapes: dict[tuple[Part, Part], Shape] = {}
         self._kinds = memo().kinds
-        # What lines begin with that are no rules; COMMIT aside.
-        self.no_rule = {"", *[char for char, kind in self._kinds.items() if kind != "rule"]}
 
     def parse(self, source: Source) -> Document:
         """Parse one text."""
         with Uncollected():
             return self._parse(source)
 
-    def parse_part(self, source: Source, first: int, last: int) -> Document | None:
+    def parse_part(self, source: Source, first: int, begin: int, end: int) -> Document | None:
         """Some of the lines of a file that are rules, and all that are none.
 
-        Of those before index `first` and from `last` on the rules are left
-        unread.  None for a file with lines too long to be read in one piece.
+        Of those before the place `begin` and from the place `end` on the rules
+        are left unread; `first` is the number of the first line between them.
+        None where one of these is too long to be read in one piece.
         """
         with Uncollected():
-            raws, joined, longest = _split(source)
+            text = source.text
+            raws = source.part(first, begin, end)
+            longest = max(map(len, raws), default=0)
             if longest >= LINE_LIMIT:
                 return None
-            unended = len(raws) if joined else 0
-            unusual = longest > WORD_LIMIT or "\0" in source.text
+            last = first + len(raws)
+            unended = last - 1 if end == len(text) and raws and text[-1:] != "\n" else 0
+            unusual = longest > WORD_LIMIT or text.find("\0", begin, end) >= 0
             odd: list[RuleLine] = []
-            before = list(self._frame(raws[:first], 0, unended))
-            here = self._lines(raws[first:last], first, unended, unusual, odd)
-            after = list(self._frame(raws[last:], last, unended))
-            unread = Unread(self, raws, unended, here, [*before, *after])
+            before = list(self._frame(text, 0, begin, 1))
+            here = self._lines(raws, first - 1, unended, unusual, odd)
+            after = list(self._frame(text, end, len(text), last))
+            unread = Unread(self, source, (first, begin, here), (last, end), [*before, *after])
             return Document(source, [*before, *here, *after], odd=tuple(odd), unread=unread)
 
-    def _frame(self, raws: list[str], before: int, unended: int) -> Iterator[Line]:
-        """Those of some lines that are no rules."""
-        for number, raw in enumerate(raws, before + 1):
-            if raw[:1] in self.no_rule or (raw == "COMMIT" and number != unended):
-                yield self._line(number, raw, number != unended)
+    def _frame(self, text: str, begin: int, end: int, number: int) -> Iterator[Line]:
+        """The lines that are no rules, between two places; `number` is that of the first line."""
+        starts = [found.end() for found in self._before_no_rule.finditer(text, max(begin - 1, 0), end)]
+        if not begin and self._before_no_rule.match("\n" + text[: min(end, len("COMMIT\n"))]):
+            starts.insert(0, 0)
+        at = begin
+        for start in starts:
+            number += text.count("\n", at, start)
+            at = start
+            stop = text.find("\n", start, end)
+            yield self._line(number, text[start : end if stop < 0 else stop], stop >= 0)
+
+    @functools.cached_property
+    def _before_no_rule(self) -> re.Pattern[str]:
+        """A line feed behind which a line begins that is no rule."""
+        begins = "".join([char for char, kind in self._kinds.items() if kind != "rule"])
+        return re.compile(rf"\n(?=[{re.escape(begins)}\n]|COMMIT\n)")
 
     def _parse(self, source: Source) -> Document:
         raws, joined, longest = _split(source)
@@ -299,14 +314,19 @@ class Unread:
     """The lines of a file that was read in part: the others are read when somebody asks, each once."""
 
     def __init__(
-        self, parser: Parser, raws: list[str], unended: int, here: list[Line], others: list[Line]
+        self,
+        parser: Parser,
+        source: Source,
+        here: tuple[int, int, list[Line]],
+        after: tuple[int, int],
+        others: list[Line],
     ) -> None:
-        self.raws = raws
         self._parser = parser
-        self._unended = unended
-        self._here = here
-        self._first = here[0].number if here else 0
+        self._text = source.text
+        self._first, self._begin, self._here = here
+        self._after = after  # the number of the first line after those read, and where it begins
         self._known = {line.number: line for line in others}
+        self._raws: list[list[str] | None] = [None, None]  # before and after them
 
     def line(self, number: int) -> Line:
         """The line of that number."""
@@ -315,10 +335,19 @@ class Unread:
             return self._here[at]
         found = self._known.get(number)
         if found is None:
-            raw = self.raws[number - 1]
-            (found,) = self._parser._lines([raw], number - 1, self._unended, True, [])
-            self._known[number] = found
+            found = self._known[number] = self._read(number)
         return found
+
+    def _read(self, number: int) -> Line:
+        behind = number >= self._first
+        first, begin, end = (*self._after, len(self._text)) if behind else (1, 0, self._begin)
+        raws = self._raws[behind]
+        if raws is None:
+            raws = self._raws[behind] = self._text[begin:end].split("\n")
+        raw = raws[number - first]
+        unended = number if number - first == len(raws) - 1 else 0
+        (line,) = self._parser._lines([raw], number - 1, unended, True, [])
+        return line
 
 
 class _Literal(NamedTuple):

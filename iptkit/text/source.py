@@ -12,12 +12,13 @@ from __future__ import annotations
 class Source:
     """One input: what it is called in messages, and its text (Latin-1, see above)."""
 
-    __slots__ = ("_lines", "name", "text")
+    __slots__ = ("_lines", "_part", "name", "text")
 
     def __init__(self, name: str, text: str) -> None:
         self.name = name
         self.text = text
         self._lines: list[str] | None = None
+        self._part: tuple[int, list[str]] = 1, []  # some lines, and the number of the first
 
     @property
     def lines(self) -> list[str]:
@@ -25,6 +26,21 @@ class Source:
         if self._lines is None:
             self._lines = self.text.split("\n")
         return self._lines
+
+    def part(self, first: int, begin: int, end: int) -> list[str]:
+        """The lines that stand between two places, where lines begin; `first` is the number of the first."""
+        lines = self.text[begin:end].split("\n")
+        if end < len(self.text) or lines[-1] == "":
+            lines.pop()
+        self._part = first, lines
+        return lines
+
+    def line(self, number: int) -> str:
+        """The line of that number, counted from 1; "" where there is none."""
+        first, lines = self._part
+        if not first <= number < first + len(lines):
+            first, lines = 1, self.lines
+        return lines[number - first] if first <= number < first + len(lines) else ""
 
     @classmethod
     def of(cls, data: bytes | str, name: str = "<string>") -> Source:

@@ -72,10 +72,10 @@ def blocks(tables: Any, family: Family, parts: dict[str, Sequence[Part]]) -> dic
 def in_halves(text: str, family: Family, at: int) -> dict[str, Block]:
     """As the two processes do it, one after the other here, with the sending between them."""
     source = Source("x", text)
-    count = text.count("\n") + 1
+    place = sum(map(len, text.splitlines(keepends=True)[:at]))
     first, second = (
-        halves.Half(source, lines, Binder(family), counters=True, table=None)
-        for lines in ((0, at), (at, count))
+        halves.Half(source, where, Binder(family), counters=True, table=None)
+        for where in ((1, 0, place), (at + 1, place, len(text)))
     )
     sent = second.packed()
 

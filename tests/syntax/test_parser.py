@@ -122,7 +122,9 @@ def test_a_part_of_a_file(text: str, data: st.DataObject) -> None:
     """Of a part the rules are those of the whole file, and so is all that is no rule."""
     whole = document(text)
     first, last = sorted(data.draw(st.tuples(*[st.integers(0, len(whole.lines))] * 2)))
-    part = Parser().parse_part(Source("test", text), first, last)
+    places = [0, *[at + 1 for at, char in enumerate(text) if char == "\n"]]
+    begin, end = ([*places, len(text)][at] for at in (first, last))
+    part = Parser().parse_part(Source("test", text), first + 1, begin, end)
     assert part is not None
     wanted = [line for at, line in enumerate(whole.lines) if line.kind != "rule" or first <= at < last]
     shown = [(line.number, line.kind, line.raw) for line in part.lines]
@@ -155,7 +157,8 @@ def test_the_middle_is_that_of_the_rules() -> None:
 
 
 def test_a_part_of_a_file_with_too_long_a_line() -> None:
-    assert Parser().parse_part(Source("test", "-A a\n#" + "x" * LINE_LIMIT), 0, 1) is None
+    text = "-A a\n#" + "x" * LINE_LIMIT
+    assert Parser().parse_part(Source("test", text), 2, 5, len(text)) is None
 
 
 def test_shapes_are_shared_and_hold_no_values() -> None:
