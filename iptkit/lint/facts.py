@@ -167,6 +167,7 @@ class SectionFacts:
     def __init__(self, facts: Facts, section: Section, own: dict[str, Chain] | None = None) -> None:
         self.facts = facts
         self.section = section
+        self.is_shared = own is not None  # are there rules that the other share looks at?
         self.own = section.table.chains if own is None else own
         self._kept: dict[Callable[[SectionFacts], list[Any]], list[Any]] = {}
         self.table = section.table
@@ -451,11 +452,6 @@ class SectionFacts:
     def rule_count(self) -> int:
         """How many rules there are, in all shares."""
         return sum(chain.count for chain in self.chains.values())
-
-    @functools.cached_property
-    def is_shared(self) -> bool:
-        """Are there chains whose rules the other share looks at?"""
-        return len(self.own) < len(self.chains)
 
     @property
     def builtins(self) -> tuple[str, ...]:

@@ -254,6 +254,16 @@ def test_what_is_shared_all_the_same(new: str, monkeypatch: pytest.MonkeyPatch) 
     assert shared(text) == whole(text)
 
 
+@pytest.mark.parametrize("forks", [False, True])
+def test_all_chains_in_both_shares(forks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shares, "_FIRST", 0.5)
+    monkeypatch.setattr(aside, "_allowed", forks)
+    rules = "-A PREROUTING -i lo -j ACCEPT\n-A OUTPUT -o lo -j ACCEPT\n"
+    text = f"*raw\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n{rules * 3}COMMIT\n"
+    assert shares.cut(text)
+    assert shared(text) is None
+
+
 def texts(text: str) -> list[str]:
     return engine.told(
         Source("test", text),
