@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from iptkit.lint.facts import Facts
@@ -122,21 +123,22 @@ def _finished(
     found: list[Diagnostic], source: Source, backends: tuple[str, ...], selection: Selection
 ) -> list[Diagnostic]:
     """What is said of what was found."""
-    kept = [each for each in _settled(found) if selection.keeps(each) and _concerns(each, backends)]
+    kept = [
+        each
+        for each in _settled(found)
+        if (each.severity is not Severity.ERROR or _concerns(each, backends)) and selection.keeps(each)
+    ]
     kept = Suppressions(source.text).apply(kept, selection)
-    kept.sort(key=lambda d: (d.span, d.code))
+    kept.sort(key=_PLACE)
     return kept
 
 
-def _concerns(found: Diagnostic, backends: tuple[str, ...]) -> bool:
-    """Is a finding about one of the backends the file is meant for?"""
-    return (
-        found.severity is not Severity.ERROR
-        or not found.backends
-        or bool(set(found.backends) & set(backends))
-    )
+def _concerns(error: Diagnostic, backends: tuple[str, ...]) -> bool:
+    """Is an error about one of the backends the file is meant for?"""
+    return not error.backends or bool(set(error.backends) & set(backends))
 
 
+_PLACE = attrgetter("span", "code")
 _SHORTEST = len("-A X\n")  # no rule is shorter
 # A line with one of these findings gets none of those: it says the same better.
 _INSTEAD = {"IPT113": ("IPT205", "IPT201", "IPT221")}
@@ -151,21 +153,28 @@ def _settled(found: list[Diagnostic]) -> Iterator[Diagnostic]:
     errors = [each for each in found if each.severity is Severity.ERROR]
     malformed = {each.span.line for each in errors if each.code < "IPT1"}
     refused = {each.span.line for each in errors if each.code < "IPT2"}
-    instead = {(each.span.line, code) for each in found for code in _INSTEAD.get(each.code, ())}
-    first = {code: min([each.span for each in found if each.code == code], default=None) for code in _once()}
-    seen: set[tuple[str, Span]] = set()
+    instead = {
+        (each.span.line, code) for each in found if each.code in _INSTEAD for code in _INSTEAD[each.code]
+    }
+    once = _once()
+    first: dict[str, Span] = {}
     for each in found:
         code, span = each.code, each.span
+        if code in once and (code not in first or span < first[code]):
+            first[code] = span
+    seen: set[tuple[str, Span]] = set()
+    for each in found:
+        code, span = key = each.code, each.span
         line = span.line
         if line in refused and (line in malformed if "IPT1" <= code < "IPT2" else "IPT2" <= code < "IPT5"):
             continue
-        if (line, code) in instead or first.get(code, span) != span or (code, span) in seen:
+        if (instead and (line, code) in instead) or (code in first and first[code] != span) or key in seen:
             continue
-        seen.add((code, span))
+        seen.add(key)
         yield each
 
 
 @functools.cache
-def _once() -> tuple[str, ...]:
+def _once() -> frozenset[str]:
     """The codes of the checks of whose findings the first is said."""
-    return tuple([check.code for check in checks() if check.once])
+    return frozenset([check.code for check in checks() if check.once])

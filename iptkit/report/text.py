@@ -27,6 +27,7 @@ _HINT = "\x1b[32m"
 _WINDOW = 160  # of a longer line, so many bytes around the finding are shown
 _LEAD = 40  # of which so many stand before it
 _BLANKS = " " * _WINDOW
+_MARKS = "^" * _WINDOW
 
 
 def render_text(source: Source, diagnostics: Iterable[Diagnostic], color: bool = False) -> str:
@@ -43,31 +44,34 @@ def texts(source: Source, diagnostics: Iterable[Diagnostic], color: bool = False
     name = file_name(source)
     out: list[str] = []
     said: dict[object, tuple[str, str]] = {}  # what stands behind places and lines: thousands say the same
+    known, usual = "", False
     for found in diagnostics:
-        key = found.code, found.message, found.hint, int(found.severity), found.backends
-        says, hint = said.get(key) or said.setdefault(key, (_says(found, color), _hint(found, color)))
-        number, begin, end = found.span
+        code, _, severity, message, (number, begin, end), hint, related, backends, _ = found
+        key = code, message, hint, severity, backends
+        says = said.get(key)
+        if says is None:
+            says = said[key] = _says(found, color), _hint(found, color)
         raw = lines.raw(number)
-        margin = max(3, len(str(number)) + 1)
-        paint, off = (_SEVERITY[found.severity], _OFF) if color else ("", "")
-        if len(raw) <= _WINDOW and raw.isascii() and raw.isprintable() and raw and not raw.isspace():
+        if raw is not known:
+            known = raw
             # So is nearly every line.
+            usual = 0 < len(raw) <= _WINDOW and raw.isascii() and raw.isprintable() and not raw.isspace()
+        margin = 3 if number < 100 else len(str(number)) + 1
+        paint, off = (_SEVERITY[severity], _OFF) if color else ("", "")
+        if usual:
             start = min(begin, len(raw))
-            marks = "^" * max(1, min(end, len(raw)) - start)
-            excerpt = (
-                f"{number:>{margin}} | {raw}\n{_BLANKS[:margin]} | {_BLANKS[:start]}{paint}{marks}{off}\n"
-            )
+            pad, marks = _BLANKS[:start], _MARKS[: max(1, min(end, len(raw)) - start)]
+            excerpt = f"{number:>{margin}} | {raw}\n{_BLANKS[:margin]} | {pad}{paint}{marks}{off}\n"
         else:
             start = lines.columns(found.span)[0] - 1
             excerpt = "".join([f"{line}\n" for line in _excerpt(raw, found.span, margin, paint)])
-        place = f"{name}:{number}:{start + 1}:"
-        if color:
-            place = f"{_BOLD}{place}{_OFF}"
-        text = f"{place} {says}\n{excerpt}"
-        for other, what in found.related:
-            at, _ = lines.columns(other)
-            text += f"{_BLANKS[:margin]} = {name}:{other.line}:{at}: {readable(what)}\n"
-        out.append(f"{text}{_BLANKS[:margin]} = {hint}\n" if hint else text)
+        place = f"{_BOLD}{name}:{number}:{start + 1}:{_OFF}" if color else f"{name}:{number}:{start + 1}:"
+        text = f"{place} {says[0]}\n{excerpt}"
+        if related:
+            for other, what in related:
+                at, _ = lines.columns(other)
+                text += f"{_BLANKS[:margin]} = {name}:{other.line}:{at}: {readable(what)}\n"
+        out.append(f"{text}{_BLANKS[:margin]} = {says[1]}\n" if says[1] else text)
     return out
 
 
