@@ -45,7 +45,7 @@ def run(
             _as_a_whole(text, binder, noflush, backends, selection)
             if found is None
             else unpacked(found[0] + found[1]),
-            source,
+            Suppressions(source.text),
             backends,
             selection,
         )
@@ -66,15 +66,16 @@ def told(
     about those of the others.
     """
     source = _source(text)
+    suppressions = Suppressions(source.text)
 
     def finished(found: list[Diagnostic]) -> list[tuple[str, str]]:
-        kept = _finished(found, source, backends, selection)
+        kept = _finished(found, suppressions, backends, selection)
         return list(zip([each.code for each in kept], tell(source, kept), strict=True))
 
     with Uncollected():
         shares = _shares(source, binder, noflush, backends, selection)
         # An ignore may be for all of a file.
-        found = None if shares is None or Suppressions(source.text).any else shares.look(finished)
+        found = None if shares is None or suppressions.any else shares.look(finished)
         if found is None:
             found = finished(_as_a_whole(text, binder, noflush, backends, selection)), []
     first, second = found
@@ -120,7 +121,7 @@ def _as_a_whole(
 
 
 def _finished(
-    found: list[Diagnostic], source: Source, backends: tuple[str, ...], selection: Selection
+    found: list[Diagnostic], suppressions: Suppressions, backends: tuple[str, ...], selection: Selection
 ) -> list[Diagnostic]:
     """What is said of what was found."""
     kept = [
@@ -128,7 +129,7 @@ def _finished(
         for each in _settled(found)
         if (each.severity is not Severity.ERROR or _concerns(each, backends)) and selection.keeps(each)
     ]
-    kept = Suppressions(source.text).apply(kept, selection)
+    kept = suppressions.apply(kept, selection)
     kept.sort(key=_PLACE)
     return kept
 

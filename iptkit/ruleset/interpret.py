@@ -10,7 +10,7 @@ changes nothing; reading goes on so that one run reports several faults.
 from __future__ import annotations
 
 import re
-from collections import deque
+from itertools import chain as prefixed
 from itertools import filterfalse, islice
 from operator import getitem, itemgetter
 from typing import TYPE_CHECKING, Any
@@ -47,38 +47,22 @@ if TYPE_CHECKING:
     from iptkit.ruleset.steps import Step
     from iptkit.syntax.document import Document, Line, Shape
 
+    # Takes the words of a rule, to be looked at later; None where there is nothing to look at.
+    _Note = Callable[[list[str]], None] | None
     # Of a part of a shape: where the chain is, whether there are interfaces, where the jump is and whether
-    # that is -g; and what to note of a rule whose words are looked at later: which of the words, and in which
-    # sets; which of the uses, and how.  Chain or -g are None where _append_trusting leaves such rules alone.
-    _Notes = tuple[
-        int | None,
-        bool,
-        int | None,
-        bool | None,
-        tuple[int, ...],
-        tuple[set[str], ...],
-        tuple[tuple[Callable[[list[str]], Any], Callable[[Any], None]], ...],
-    ]
-    # A bound, and of it: where chain and jump are, whether that is -g, whether it has interfaces, the notes.
-    _Plan = tuple[
-        Bound,
-        int,
-        int | None,
-        bool,
-        bool,
-        Callable[[list[str]], Iterable[str]],
-        tuple[set[str], ...],
-        tuple[tuple[Callable[[list[str]], Any], Callable[[Any], None]], ...],
-    ]
+    # that is -g, who takes the words.  Chain or -g are None where _append_trusting leaves such rules alone.
+    _Part = tuple[int | None, bool, int | None, bool | None, _Note]
+    # A bound, and of it: where chain and jump are, whether that is -g, whether it has interfaces, who takes
+    # the words of its head (or of all of it), and those of its tail.
+    _Plan = tuple[Bound, int, int | None, bool, bool, _Note, _Note]
 
-add = set.add
-consume = deque[None](maxlen=0).extend  # runs through an iterator, and keeps nothing
 _WORD = re.compile(r"[^ \t\r\0]*")
 COUNTERS = -2  # where a fault stands: in the counters before a rule
 _NUMBER = re.compile(r"[ \t\n\v\f\r]*([+-]?)([0-9]+)")
 _TOP = 2**64 - 1
 _TOP_DIGITS = 20
 POLICIES = ("ACCEPT", "DROP")
+_MOST_ASKED = 4  # parts of shapes asked for words, for each line
 FEW = 100  # words: to read them takes no longer than to prepare what tells the usual ones
 
 
@@ -211,8 +195,9 @@ class _Interpreter:
         self.plain = plain  # are good appends all there is to be?
         self.plans: dict[Shape | None, _Plan | None] = {}
         self.passed_by = False  # are there values not looked at yet?
-        self.notes: dict[Bound, _Notes] = {}  # by parts of shapes
-        self.picks: dict[tuple[int, ...], Callable[[list[str]], Iterable[str]]] = {}  # takes words, by places
+        self.parts: dict[Bound, _Part] = {}  # of shapes
+        self.passed: list[_Passed] = []  # by parts of shapes
+        self.asked = 0  # how many of these were asked for words so far
         self.uses: dict[
             Segment, tuple[Memo | RawMemo, ...]
         ] = {}  # that are to be read, with what reads their words
@@ -569,8 +554,11 @@ class _Interpreter:
         # 100,000 rules pass here, and what is local is quickly had.
         binder, section, chains, goals = self.binder, self.section, self.chains, self.goals
         plans, counting, noflush = self.plans, self.counters, self.noflush
-        left: Line | None = line
-        while left is not None and left.__class__ is RuleLine:
+        named: dict[str, tuple[str, Callable[[Rule], None]]] = {}  # chains, by the words after -A
+        self.passed_by = True
+        for left in prefixed((line,), more):
+            if left.__class__ is not RuleLine:
+                return left
             line = left
             try:
                 plan = plans[line.shape]
@@ -578,12 +566,16 @@ class _Interpreter:
                 plan = plans[line.shape] = self._plan(line.shape)
             if plan is None:
                 return line
-            bound, at_chain, jump, goto, hooked, pick, unseen, uses = plan
+            bound, at_chain, jump, goto, hooked, note, note_tail = plan
             raws = line.values
-            chain = chains.get(raws[at_chain])
-            if chain is None:
-                return line
-            raws[at_chain] = chain.name  # the same, and one string for all its rules
+            try:
+                name, append = named[raws[at_chain]]
+            except KeyError:
+                chain = chains.get(raws[at_chain])
+                if chain is None:
+                    return line
+                name, append = named[chain.name] = chain.name, chain.rules.append
+            raws[at_chain] = name  # the same, and one string for all its rules
             if jump is not None:
                 goal = raws[jump]
                 known = goals[goto].get(goal)
@@ -592,10 +584,9 @@ class _Interpreter:
                         return line
                     goals[goto][goal] = goal
                     bound.part.memos[jump].unseen.add(goal)
-                    self.passed_by = True
                 else:
                     raws[jump] = known  # one string for all rules that go there
-            if hooked and chain.name in HOOKS and self._misplaced(bound, (), chain.name):
+            if hooked and name in HOOKS and self._misplaced(bound, (), name):
                 return line
             counters = NO_COUNTERS
             if counting and line.counters is not None:
@@ -603,17 +594,15 @@ class _Interpreter:
                     counters = self._rule_counters(line, bound, ())
                 except _Refused:
                     return line
-            self.passed_by = True
-            if unseen:
-                consume(map(add, unseen, pick(raws)))
-            for key, note_use in uses:
-                note_use(key(raws))
+            if note is not None:
+                note(raws)
+            if note_tail is not None:
+                note_tail(raws)
             rule = Rule(binder, line, bound, None, counters)
-            chain.rules.append(rule)
+            append(rule)
             if noflush and section is not None:
-                section.steps.append(Append(chain.name, rule))
-            left = next(more, None)
-        return left
+                section.steps.append(Append(name, rule))
+        return None
 
     def _plan(self, shape: Shape | None) -> _Plan | None:
         """What _append_trusting has to know of a shape; None where it leaves such lines alone."""
@@ -622,55 +611,43 @@ class _Interpreter:
         binder = self.binder
         bound = binder.known.get(shape) or binder.bound(shape)
         earlier, later = bound.earlier, bound.later
+        note_tail: _Note = None
         if earlier is None or later is None:
-            whole = self.notes.get(bound) or self._notes(bound, 0)
-            at_chain, hooked, jump, goto, holes, unseen, uses = whole
+            at_chain, hooked, jump, goto, note = self.parts.get(bound) or self._part(bound, 0)
         else:
-            head = self.notes.get(earlier) or self._notes(earlier, 0)
-            tail = self.notes.get(later) or self._notes(later, -len(later.memos))
-            at_chain, hooked, _, _, holes, unseen, uses = head
-            _, _, jump, goto, more_holes, more_unseen, more_uses = tail
-            holes += more_holes
-            unseen += more_unseen
-            uses += more_uses
+            at_chain, hooked, _, _, note = self.parts.get(earlier) or self._part(earlier, 0)
+            _, _, jump, goto, note_tail = self.parts.get(later) or self._part(later, -len(later.memos))
         if at_chain is None or goto is None:
             return None
-        pick = self.picks.get(holes)
-        if pick is None:
-            # One word, too, is to come in a sequence.
-            places = holes if len(holes) != 1 else [slice(holes[0], holes[0] + 1 or None)]
-            pick = self.picks[holes] = itemgetter(*places) if places else _nothing
-        return bound, at_chain, jump, goto, hooked, pick, unseen, uses
+        return bound, at_chain, jump, goto, hooked, note, note_tail
 
-    def _notes(self, part: Bound, first: int) -> _Notes:
-        """What to note of rules with this part, whose values are counted from `first`.
+    def _part(self, part: Bound, first: int) -> _Part:
+        """What to know of rules with this part, whose values are counted from `first`.
 
-        Of words that may say anything nothing is noted, and not where they jump.
+        Words that may say anything are not looked at, nor are those after -j.
         """
-        found: _Notes
+        found: _Part
         if not part.appends or part.counters is not None:
-            found = self.notes[part] = None, False, None, None, (), (), ()
+            found = self.parts[part] = None, False, None, None, None
             return found
         memos = part.memos
-        for placed in part.reading:
-            self.uses[placed.segment] = tuple([memos[hole] for hole in placed.holes])
-        noted = [
-            (hole, memo.unseen)
+        columns: list[tuple[Callable[[list[str]], Any], set[Any]]] = [
+            (itemgetter(hole), memo.unseen)
             for hole, memo in enumerate(memos, first)
             if memo.__class__ is Memo and hole != part.jumps
         ]
+        for placed in part.reading:
+            self.uses[placed.segment] = tuple([memos[hole] for hole in placed.holes])
+            columns.append((placed.key, placed.segment.unseen))
+        note: _Note = None
+        if columns:
+            passed = _Passed(columns)
+            self.passed.append(passed)
+            note = passed.rows.append
         # What are holes at all, or it would not be `appends`.
         at_chain: int | None = part.chain  # type: ignore[assignment]
         jump: int | None = part.jumps  # type: ignore[assignment]
-        found = self.notes[part] = (
-            at_chain,
-            part.hooked,
-            jump,
-            part.goto,
-            tuple([hole for hole, _ in noted]),
-            tuple([unseen for _, unseen in noted]),
-            tuple([(placed.key, placed.segment.unseen.add) for placed in part.reading]),
-        )
+        found = self.parts[part] = at_chain, part.hooked, jump, part.goto, note
         return found
 
     def _may_go(self, goal: str, bound: Bound) -> bool:
@@ -688,6 +665,11 @@ class _Interpreter:
         if not self.passed_by:
             return
         self.passed_by = False
+        for passed in self.passed:
+            passed.sort()
+        # Where lines that do something else are many, this would take longer than to look at rules at once.
+        self.asked += len(self.passed)
+        self.trusting = self.asked <= _MOST_ASKED * len(self.document.lines)
         context = self.binder.context
         memos = self.binder.memos()
         try:
@@ -1230,8 +1212,20 @@ class _Interpreter:
                 chain.counters = NO_COUNTERS
 
 
-def _nothing(values: list[str]) -> tuple[()]:
-    return ()
+class _Passed:
+    """The words of rules that have a part of their shapes in common, and are not looked at yet."""
+
+    __slots__ = ("columns", "rows")
+
+    def __init__(self, columns: list[tuple[Callable[[list[str]], Any], set[Any]]]) -> None:
+        self.columns = columns  # what takes some of the words, and where these are to be looked at
+        self.rows: list[list[str]] = []
+
+    def sort(self) -> None:
+        """Put all words where they are to be looked at."""
+        for take, unseen in self.columns:
+            unseen.update(map(take, self.rows))
+        self.rows.clear()
 
 
 def _fault_of(placed: Placed, bound: Bound, error: ValueError) -> Fault:

@@ -15,6 +15,7 @@ from iptkit.lint.facts import Facts
 from iptkit.lint.looks import looks
 from iptkit.lint.registry import MODULES, PACKETS, asks_packets, checks
 from iptkit.lint.select import Selection
+from iptkit.lint.suppress import Suppressions
 from iptkit.lint.told import Told
 from iptkit.ruleset.binding import Binder
 from iptkit.ruleset.interpret import interpret
@@ -54,7 +55,7 @@ def _small() -> Iterator[None]:
 
 
 def finished(found: list[Diagnostic], text: str) -> list[Diagnostic]:
-    return engine._finished(found, Source("test", text), BOTH, ALL)
+    return engine._finished(found, Suppressions(text), BOTH, ALL)
 
 
 def shared(text: str) -> list[Diagnostic] | None:
