@@ -26,6 +26,7 @@ from iptkit.lint.reach import Reach
 from iptkit.lint.settle import settle
 from iptkit.lint.told import Told
 from iptkit.ruleset.bound import RawMemo
+from iptkit.ruleset.model import Gathered
 from iptkit.syntax.document import RuleLine
 from iptkit.syntax.parser import words_of
 from iptkit.syntax.words import unquote
@@ -184,26 +185,30 @@ class SectionFacts:
 
     @functools.cached_property
     def _grouped(self) -> tuple[dict[Bound, PartFacts], dict[Bound, PartFacts]]:
+        heads, tails = self.section.gathered or self._gathered()
+        return (
+            {bound: PartFacts(bound, each.rules, each.chains, each.values) for bound, each in heads.items()},
+            {bound: PartFacts(bound, each.rules, each.chains, each.values) for bound, each in tails.items()},
+        )
+
+    def _gathered(self) -> tuple[dict[Bound, Gathered], dict[Bound, Gathered]]:
         # All 100,000 rules pass here, in the order in which they lie in memory.  Later they are asked in the
         # order of their shapes, where each step to another object costs more than what is done with it.
-        heads: dict[Bound, tuple[list[Rule], list[Chain], list[list[str]]]] = {}
-        parts: dict[Bound, tuple[list[Rule], list[Chain], list[list[str]]]] = {}
+        heads: dict[Bound, Gathered] = {}
+        tails: dict[Bound, Gathered] = {}
         for chain in self.own.values():
             for rule in chain.rules:
                 bound = rule.bound
                 values = rule.line.values
-                for groups, part in ((parts, bound.later or bound), (heads, bound.earlier or bound)):
+                for groups, part in ((tails, bound.later or bound), (heads, bound.earlier or bound)):
                     try:
                         group = groups[part]
                     except KeyError:
-                        group = groups[part] = ([], [], [])
-                    group[0].append(rule)
-                    group[1].append(chain)
-                    group[2].append(values)
-        return (
-            {bound: PartFacts(bound, *group) for bound, group in heads.items()},
-            {bound: PartFacts(bound, *group) for bound, group in parts.items()},
-        )
+                        group = groups[part] = Gathered([])
+                    group.rules.append(rule)
+                    group.chains.append(chain)
+                    group.values.append(values)
+        return heads, tails
 
     @property
     def heads(self) -> dict[Bound, PartFacts]:

@@ -132,7 +132,7 @@ class Shares:
         document = _parser().parse_part(self._source, share.first, share.begin, share.end)
         if document is None or document.odd:
             raise Together
-        outcome = interpret_part(document, self._binder)
+        outcome = interpret_part(document, self._binder, gather=True)
         if outcome is None:
             raise Together
         facts = Facts(document, outcome, self._binder, backends=self._backends)

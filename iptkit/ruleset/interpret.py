@@ -20,7 +20,7 @@ from iptkit.extensions.registry import TARGETS, find_target
 from iptkit.extensions.spec import HOOKS
 from iptkit.ruleset.binding import RULE_COMMANDS, Fault, Memo, SegmentFault, did_you_mean
 from iptkit.ruleset.bound import check_target_name, mentioned
-from iptkit.ruleset.model import NO_COUNTERS, BrokenRule, Chain, Rule, Ruleset, Table
+from iptkit.ruleset.model import NO_COUNTERS, BrokenRule, Chain, Gathered, Rule, Ruleset, Table
 from iptkit.ruleset.steps import (
     Append,
     CreateChain,
@@ -50,11 +50,11 @@ if TYPE_CHECKING:
     # Takes the words of a rule, to be looked at later; None where there is nothing to look at.
     _Note = Callable[[list[str]], None] | None
     # Of a part of a shape: where the chain is, whether there are interfaces, where the jump is and whether
-    # that is -g, who takes the words.  Chain or -g are None where _append_trusting leaves such rules alone.
-    _Part = tuple[int | None, bool, int | None, bool | None, _Note]
+    # that is -g, its rules.  Chain or -g are None where _append_trusting leaves such rules alone.
+    _Part = tuple[int | None, bool, int | None, bool | None, Gathered]
     # A bound, and of it: where chain and jump are, whether that is -g, whether it has interfaces, who takes
-    # the words of its head (or of all of it), and those of its tail.
-    _Plan = tuple[Bound, int, int | None, bool, bool, _Note, _Note]
+    # the words by either part, and where rules are gathered the parts.
+    _Plan = tuple[Bound, int, int | None, bool, bool, _Note, _Note, tuple[Gathered, Gathered] | None]
 
 _WORD = re.compile(r"[^ \t\r\0]*")
 COUNTERS = -2  # where a fault stands: in the counters before a rule
@@ -69,7 +69,7 @@ FEW = 100  # words: to read them takes no longer than to prepare what tells the 
 class Section:
     """One `*table` … COMMIT of a file."""
 
-    __slots__ = ("broken", "chain_lines", "commit", "commit_line", "line", "steps", "table")
+    __slots__ = ("broken", "chain_lines", "commit", "commit_line", "gathered", "line", "steps", "table")
 
     def __init__(self, line: TableLine, table: Table) -> None:
         self.line = line
@@ -79,6 +79,8 @@ class Section:
         self.commit = False
         self.commit_line = 0
         self.steps: list[Step] = []  # what it does to the table, step by step, with --noflush alone
+        # Where they were to be gathered, its rules by the heads and by the tails of their shapes.
+        self.gathered: tuple[dict[Bound, Gathered], dict[Bound, Gathered]] | None = None
 
 
 class Outcome:
@@ -139,8 +141,11 @@ def interpret_part(
     base: Ruleset | None = None,
     counters: bool = False,
     table: str | None = None,
+    gather: bool = False,
 ) -> Outcome | None:
     """As interpret, for a part of a file (see Parser.parse_part): what it does with these of its rules alone.
+
+    With `gather` each section has its rules also by the parts of their shapes.
 
     None where that hangs on the other rules, or there is anything to be said: where any line is not a good
     -A, or a chain line has a fault.
@@ -148,7 +153,7 @@ def interpret_part(
     with Uncollected():
         try:
             outcome = _Interpreter(
-                document, binder, base, False, counters, table, trusting=True, plain=True
+                document, binder, base, False, counters, table, trusting=True, plain=True, gather=gather
             ).run()
         except _NotPlain:
             return None
@@ -190,13 +195,15 @@ class _Interpreter:
         *,
         trusting: bool = False,
         plain: bool = False,
+        gather: bool = False,
     ) -> None:
         self.trusting = trusting
         self.plain = plain  # are good appends all there is to be?
+        self.gather = gather  # its rules by parts of shapes?
         self.plans: dict[Shape | None, _Plan | None] = {}
         self.passed_by = False  # are there values not looked at yet?
         self.parts: dict[Bound, _Part] = {}  # of shapes
-        self.passed: list[_Passed] = []  # by parts of shapes
+        self.passed: list[Gathered] = []  # by parts of shapes, with words to be looked at
         self.asked = 0  # how many of these were asked for words so far
         self.uses: dict[
             Segment, tuple[Memo | RawMemo, ...]
@@ -386,6 +393,9 @@ class _Interpreter:
             for chain in table.chains.values():
                 chain.rules = []
         self.section = Section(line, table)
+        if self.gather:
+            self.section.gathered = {}, {}
+            self.parts, self.plans = {}, {}
         self.out.sections.append(self.section)
         self.chains = table.chains
         self.policy_set = set()
@@ -554,7 +564,7 @@ class _Interpreter:
         # 100,000 rules pass here, and what is local is quickly had.
         binder, section, chains, goals = self.binder, self.section, self.chains, self.goals
         plans, counting, noflush = self.plans, self.counters, self.noflush
-        named: dict[str, tuple[str, Callable[[Rule], None]]] = {}  # chains, by the words after -A
+        named: dict[str, tuple[Chain, str, Callable[[Rule], None]]] = {}  # by the words after -A
         self.passed_by = True
         for left in prefixed((line,), more):
             if left.__class__ is not RuleLine:
@@ -566,15 +576,15 @@ class _Interpreter:
                 plan = plans[line.shape] = self._plan(line.shape)
             if plan is None:
                 return line
-            bound, at_chain, jump, goto, hooked, note, note_tail = plan
+            bound, at_chain, jump, goto, hooked, note, note_tail, gathered = plan
             raws = line.values
             try:
-                name, append = named[raws[at_chain]]
+                chain, name, append = named[raws[at_chain]]
             except KeyError:
-                chain = chains.get(raws[at_chain])
-                if chain is None:
+                found = chains.get(raws[at_chain])
+                if found is None:
                     return line
-                name, append = named[chain.name] = chain.name, chain.rules.append
+                chain, name, append = named[found.name] = found, found.name, found.rules.append
             raws[at_chain] = name  # the same, and one string for all its rules
             if jump is not None:
                 goal = raws[jump]
@@ -600,6 +610,12 @@ class _Interpreter:
                 note_tail(raws)
             rule = Rule(binder, line, bound, None, counters)
             append(rule)
+            if gathered is not None:
+                head, tail = gathered
+                head.rules.append(rule)
+                head.chains.append(chain)
+                tail.rules.append(rule)
+                tail.chains.append(chain)
             if noflush and section is not None:
                 section.steps.append(Append(name, rule))
         return None
@@ -611,15 +627,25 @@ class _Interpreter:
         binder = self.binder
         bound = binder.known.get(shape) or binder.bound(shape)
         earlier, later = bound.earlier, bound.later
-        note_tail: _Note = None
         if earlier is None or later is None:
-            at_chain, hooked, jump, goto, note = self.parts.get(bound) or self._part(bound, 0)
+            at_chain, hooked, jump, goto, tail = self.parts.get(bound) or self._part(bound, 0)
+            head = Gathered([])
         else:
-            at_chain, hooked, _, _, note = self.parts.get(earlier) or self._part(earlier, 0)
-            _, _, jump, goto, note_tail = self.parts.get(later) or self._part(later, -len(later.memos))
+            at_chain, hooked, _, _, head = self.parts.get(earlier) or self._part(earlier, 0)
+            _, _, jump, goto, tail = self.parts.get(later) or self._part(later, -len(later.memos))
         if at_chain is None or goto is None:
             return None
-        return bound, at_chain, jump, goto, hooked, note, note_tail
+        gathered = None
+        by_parts = None if self.section is None else self.section.gathered
+        if by_parts is not None:
+            heads, tails = by_parts
+            head = heads.setdefault(earlier or bound, head)
+            tails[later or bound] = tail
+            gathered = head, tail
+        note, note_tail = (
+            None if gathered is None and not part.columns else part.values.append for part in (head, tail)
+        )
+        return bound, at_chain, jump, goto, hooked, note, note_tail, gathered
 
     def _part(self, part: Bound, first: int) -> _Part:
         """What to know of rules with this part, whose values are counted from `first`.
@@ -628,7 +654,7 @@ class _Interpreter:
         """
         found: _Part
         if not part.appends or part.counters is not None:
-            found = self.parts[part] = None, False, None, None, None
+            found = self.parts[part] = None, False, None, None, Gathered([])
             return found
         memos = part.memos
         columns: list[tuple[Callable[[list[str]], Any], set[Any]]] = [
@@ -637,17 +663,16 @@ class _Interpreter:
             if memo.__class__ is Memo and hole != part.jumps
         ]
         for placed in part.reading:
-            self.uses[placed.segment] = tuple([memos[hole] for hole in placed.holes])
+            if placed.segment not in self.uses:
+                self.uses[placed.segment] = tuple([memos[hole] for hole in placed.holes])
             columns.append((placed.key, placed.segment.unseen))
-        note: _Note = None
+        rules = Gathered(columns)
         if columns:
-            passed = _Passed(columns)
-            self.passed.append(passed)
-            note = passed.rows.append
+            self.passed.append(rules)
         # What are holes at all, or it would not be `appends`.
         at_chain: int | None = part.chain  # type: ignore[assignment]
         jump: int | None = part.jumps  # type: ignore[assignment]
-        found = self.parts[part] = at_chain, part.hooked, jump, part.goto, note
+        found = self.parts[part] = at_chain, part.hooked, jump, part.goto, rules
         return found
 
     def _may_go(self, goal: str, bound: Bound) -> bool:
@@ -667,6 +692,8 @@ class _Interpreter:
         self.passed_by = False
         for passed in self.passed:
             passed.sort()
+            if not self.gather:
+                passed.values.clear()
         # Where lines that do something else are many, this would take longer than to look at rules at once.
         self.asked += len(self.passed)
         self.trusting = self.asked <= _MOST_ASKED * len(self.document.lines)
@@ -1210,22 +1237,6 @@ class _Interpreter:
             chain.rules = [r.counting(NO_COUNTERS) if id(r) in old else r for r in chain.rules]
             if chain.name not in self.policy_set:
                 chain.counters = NO_COUNTERS
-
-
-class _Passed:
-    """The words of rules that have a part of their shapes in common, and are not looked at yet."""
-
-    __slots__ = ("columns", "rows")
-
-    def __init__(self, columns: list[tuple[Callable[[list[str]], Any], set[Any]]]) -> None:
-        self.columns = columns  # what takes some of the words, and where these are to be looked at
-        self.rows: list[list[str]] = []
-
-    def sort(self) -> None:
-        """Put all words where they are to be looked at."""
-        for take, unseen in self.columns:
-            unseen.update(map(take, self.rows))
-        self.rows.clear()
 
 
 def _fault_of(placed: Placed, bound: Bound, error: ValueError) -> Fault:

@@ -23,7 +23,7 @@ from iptkit.extensions.spec import Opaque
 from iptkit.syntax.words import unquote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from iptkit.extensions.spec import Match, Target
     from iptkit.ruleset.binding import Binder, Bound, Placed, Ref
@@ -289,6 +289,23 @@ class Chain:
 
     def copy(self) -> Chain:
         return Chain(self.name, self.policy, self.counters, list(self.rules))
+
+
+class Gathered:
+    """Rules that have a part of their shapes in common: these, their chains, and the words of their lines."""
+
+    __slots__ = ("chains", "columns", "rules", "values")
+
+    def __init__(self, columns: list[tuple[Callable[[list[str]], Any], set[Any]]]) -> None:
+        self.columns = columns  # what takes some of the words, and where these are to be looked at
+        self.rules: list[Rule] = []
+        self.chains: list[Chain] = []
+        self.values: list[list[str]] = []
+
+    def sort(self) -> None:
+        """Put all words where they are to be looked at."""
+        for take, unseen in self.columns:
+            unseen.update(map(take, self.values))
 
 
 class Table:
