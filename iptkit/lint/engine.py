@@ -68,19 +68,16 @@ def told(
     source = _source(text)
     suppressions = Suppressions(source.text)
 
-    def finished(found: list[Diagnostic]) -> list[tuple[str, str]]:
-        kept = _finished(found, suppressions, backends, selection)
-        return list(zip([each.code for each in kept], tell(source, kept), strict=True))
+    def finished(found: list[Diagnostic]) -> list[str]:
+        return tell(source, _finished(found, suppressions, backends, selection))
 
     with Uncollected():
         shares = _shares(source, binder, noflush, backends, selection)
         # An ignore may be for all of a file.
         found = None if shares is None or suppressions.any else shares.look(finished)
         if found is None:
-            found = finished(_as_a_whole(text, binder, noflush, backends, selection)), []
-    first, second = found
-    said = {code for code, _ in first}.intersection(_once())
-    return [what for _, what in first] + [what for code, what in second if code not in said]
+            return finished(_as_a_whole(text, binder, noflush, backends, selection))
+    return found[0] + found[1]
 
 
 def _source(text: Document | Source) -> Source:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import functools
 import marshal
 import re
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from iptkit.lint.facts import Facts, SectionFacts
@@ -44,9 +45,9 @@ if TYPE_CHECKING:
     from iptkit.text.diagnostic import Diagnostic
     from iptkit.text.source import Source
 
-    # Takes what the other share tells; gives what this one has to tell, with what else there is to do
-    # meanwhile, and at last its findings.
-    Looking = Generator[tuple[bytes, Iterator[object]], bytes, list[Diagnostic]]
+    # Takes what the other share tells; gives what this one has to tell, and what else there is to do
+    # meanwhile; at last its findings.  What is told is such as marshal takes.
+    Looking = Generator[tuple[Any, Iterator[object]], Any, list[Diagnostic]]
 
 T = TypeVar("T")
 _LAST = 1 << 60  # the number of the last line, whatever that is
@@ -76,8 +77,9 @@ class Shares:
         self._source = source
         self._binder = binder
         self._backends = backends
-        self._packets = [check for check in checks if asks_packets(check)]
-        self._others = [check for check in checks if not asks_packets(check)]
+        self._once = [check for check in checks if check.once]
+        self._packets = [check for check in checks if asks_packets(check) and not check.once]
+        self._others = [check for check in checks if not asks_packets(check) and not check.once]
 
     def look(self, tell: Callable[[list[Diagnostic]], list[T]]) -> tuple[list[T], list[T]] | None:
         """What `tell` makes of what each finds, in the order of the file; None to look at it as a whole.
@@ -110,18 +112,29 @@ class Shares:
         facts, unread = self._facts(share)
         found: list[Diagnostic] = []
         others = map(found.extend, looks(facts, self._others, share.lines))
+        packets = map(found.extend, looks(facts, self._packets, share.lines))
         shared = next((each for each in facts.sections if each.is_shared), None)
-        facts.told_anything, told = marshal.loads((yield marshal.dumps(_first_words(facts, shared)), others))  # noqa: S302  # our own
+        facts.told_anything, told = yield _first_words(facts, shared), others
         if shared is not None:
             _leave_unread(shared, told.pop("rules"), unread)
             shared.told.hear(told)
         if any(section.refusals or "QUEUE" in section.bare_targets for section in facts.sections):
             raise Together
-        told = marshal.loads((yield marshal.dumps(_last_words(shared)), others))  # noqa: S302  # our own
+        told = yield _last_words(shared), others
         if shared is not None:
             shared.told.hear(told)
-        for each in looks(facts, self._packets, share.lines):
+        said: tuple[str, ...] = ()
+        if share.begin:
+            said = yield (), chain(others, packets)
+        for _ in packets:
+            pass
+        # What the first share reports of these is all there is to report.
+        once = [check for check in self._once if check.code not in said]
+        for each in looks(facts, once, share.lines):
             found += each
+        if not share.begin:
+            codes = {each.code for each in found}
+            yield tuple([check.code for check in once if check.code in codes]), others
         for _ in others:
             pass
         if not all(each.span.line in share.lines for each in found):
@@ -157,11 +170,11 @@ def _to_the_end(looking: Looking, talk: Talk) -> list[Diagnostic]:
     """Look at one share, while another process looks at the other.  Raises as Shares._look does."""
     tells, meanwhile = next(looking)
     while True:
-        told = talk.swap(tells, meanwhile)
+        told = talk.swap(marshal.dumps(tells), meanwhile)
         if told is None:
             raise Together
         try:
-            tells, meanwhile = looking.send(told)
+            tells, meanwhile = looking.send(marshal.loads(told))  # noqa: S302  # our own
         except StopIteration as end:
             found: list[Diagnostic] = end.value
             return found
@@ -181,7 +194,7 @@ def _alternately(first: Looking, second: Looking) -> tuple[list[Diagnostic], lis
     return found[0], found[1]
 
 
-def _alone(tells: bytes, meanwhile: Iterator[object]) -> bytes:
+def _alone(tells: Any, meanwhile: Iterator[object]) -> Any:
     """What a share tells, when all is done that there is to do meanwhile."""
     for _ in meanwhile:
         pass
