@@ -247,17 +247,20 @@ class SectionFacts:
         return out
 
     @functools.cached_property
-    def jumps(self) -> tuple[dict[str, list[tuple[str, Rule]]], dict[str, list[TargetAt]], set[str]]:
+    def jumps(
+        self,
+    ) -> tuple[dict[str, list[tuple[str, Rule]]], dict[str, list[TargetAt]], set[str], set[str]]:
         """What is behind the words after -j and -g, where no options follow.
 
         First for each chain the chains it calls, with the calling rule, not in
         the order of the chain.  Then the rules with a target without options,
         and those with QUEUE, by its name: their shapes do not tell.  Last the
-        chains that may have a RETURN.
+        chains that may have a RETURN, and those that may have a -g.
         """
         calls: dict[str, list[tuple[str, Rule]]] = {}
         bare: dict[str, list[TargetAt]] = {}
         returning: set[str] = set()
+        going: set[str] = set()
         chains = self.chains
         names: dict[str, str] = {}  # a word after -j -> the name of such a target, "" for a verdict
         renames = self.facts.renames
@@ -266,6 +269,8 @@ class SectionFacts:
             jump = bound.jumps
             if jump is None:
                 continue
+            if bound.goto:
+                going |= part.chain_names()
             words = part.goals()
             distinct = set(words)
             if "RETURN" in distinct or any(word[:1] == '"' for word in distinct):
@@ -296,7 +301,7 @@ class SectionFacts:
                     calls[caller].append((to, rule))
                 else:
                     calls[caller] = [(to, rule)]
-        return calls, bare, returning
+        return calls, bare, returning, going
 
     def accepts(self, part: PartFacts) -> set[str]:
         """The words after -j by which rules of a part accept."""
@@ -329,6 +334,11 @@ class SectionFacts:
     def returning(self) -> set[str]:
         """The chains that may have a RETURN."""
         return self.jumps[2]
+
+    @property
+    def going(self) -> set[str]:
+        """The chains that may have a -g."""
+        return self.jumps[3]
 
     @property
     def bare_targets(self) -> dict[str, list[TargetAt]]:

@@ -108,7 +108,8 @@ class Reach:
         """For the chains that are looked at and may decide: their calls, up to where that is clear.
 
         Of each call the chain, whether it is a goto, and whether all packets
-        take it; then whether behind these all packets are decided.
+        take it; then whether behind these all packets are decided.  Calls that
+        not all packets take, and that these come back from, are left out.
         """
         chains = self._section.chains
         return {
@@ -119,17 +120,23 @@ class Reach:
 
     def _steps(self, chain: Chain, unconditional: set[int]) -> tuple[list[tuple[str, bool, bool]], bool]:
         steps: list[tuple[str, bool, bool]] = []
-        target_of = self._section.target_of
-        for rule in chain.rules:
-            target = target_of(rule)
+        section = self._section
+        rules = chain.rules
+        if chain.name not in section.returning and chain.name not in section.going:
+            # Nearly always it is the last.
+            last = rules[-1:] if len(unconditional) == 1 and id(rules[-1]) in unconditional else rules
+            rules = [rule for rule in last if id(rule) in unconditional]
+        for rule in rules:
+            target = section.target_of(rule)
+            always = id(rule) in unconditional
             if target.__class__ is Jump:
-                always = id(rule) in unconditional
-                steps.append((target.chain, target.goto, always))
+                if always or target.goto:
+                    steps.append((target.chain, target.goto, always))
                 if always and target.goto:
                     break
             elif is_return(target):
                 break
-            elif id(rule) in unconditional and is_verdict(target):
+            elif always and is_verdict(target):
                 return steps, True
         return steps, False
 
