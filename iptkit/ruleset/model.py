@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from iptkit.extensions.spec import Match, Target
     from iptkit.ruleset.binding import Binder, Bound, Placed, Ref
-    from iptkit.syntax.document import Document, RuleLine, Shape
+    from iptkit.syntax.document import Document, Line, RuleLine, Shape
     from iptkit.text.diagnostic import Diagnostic
     from iptkit.values.context import Context, Family
 
@@ -233,9 +233,14 @@ class Unread:
         self._binder = binder
         self._document = document
 
-    def rule(self, number: int) -> Rule:
-        """The rule of the line with that number.  Raises Unreadable."""
-        line = self._document.line(number)
+    def rules(self, numbers: Sequence[int]) -> list[Rule]:
+        """The rules of the lines with these numbers.  Raises Unreadable."""
+        document = self._document
+        if isinstance(numbers, range):
+            return list(map(self._rule, document.row(numbers)))
+        return [self._rule(document.line(number)) for number in numbers]
+
+    def _rule(self, line: Line) -> Rule:
         shape: Shape | None = getattr(line, "shape", None)
         bound = None if shape is None else self._binder.bound(shape)
         if bound is None or not bound.appends:
@@ -263,7 +268,7 @@ class Chain:
         if self._unread is not None:
             unread, numbers = self._unread
             assert numbers is not None
-            self._rules = list(map(unread.rule, numbers))
+            self._rules = unread.rules(numbers)
             self._unread = None
         return self._rules
 

@@ -197,6 +197,12 @@ class Document:
             return lines[number - 1]
         return next(line for line in lines if line.number == number)
 
+    def row(self, numbers: range) -> list[Line]:
+        """The lines of these numbers, one after the other."""
+        if self.unread is not None:
+            return self.unread.row(numbers)
+        return [self.line(number) for number in numbers]
+
     def text(self) -> str:
         """The file again, byte for byte (Latin-1, see iptkit.text.source)."""
         return "".join(self._pieces())

@@ -335,19 +335,30 @@ class Unread:
             return self._here[at]
         found = self._known.get(number)
         if found is None:
-            found = self._known[number] = self._read(number)
+            (found,) = self._read(range(number, number + 1))
+            self._known[number] = found
         return found
 
-    def _read(self, number: int) -> Line:
-        behind = number >= self._first
+    def row(self, numbers: range) -> list[Line]:
+        """The lines of these numbers, one after the other."""
+        known = self._known
+        unread = numbers.stop <= self._first or numbers.start >= self._after[0]
+        if not unread or any(number in known for number in numbers):
+            return [self.line(number) for number in numbers]
+        lines = self._read(numbers)
+        known.update(zip(numbers, lines, strict=True))
+        return lines
+
+    def _read(self, numbers: range) -> list[Line]:
+        """Read some lines, all before or all behind those that were read at once."""
+        behind = numbers.start >= self._first
         first, begin, end = (*self._after, len(self._text)) if behind else (1, 0, self._begin)
         raws = self._raws[behind]
         if raws is None:
             raws = self._raws[behind] = self._text[begin:end].split("\n")
-        raw = raws[number - first]
-        unended = number if number - first == len(raws) - 1 else 0
-        (line,) = self._parser._lines([raw], number - 1, unended, True, [])
-        return line
+        wanted = raws[numbers.start - first : numbers.stop - first]
+        unended = first + len(raws) - 1
+        return self._parser._lines(wanted, numbers.start - 1, unended, True, [])
 
 
 class _Literal(NamedTuple):

@@ -136,6 +136,12 @@ def test_a_part_of_a_file(text: str, data: st.DataObject) -> None:
             assert (ours.values, ours.counters, ours.fault) == (same.values, same.counters, same.fault)
     # The others are read when they are asked for, each once.
     known = {line.number: line for line in part.lines}
+    begin, end = sorted(data.draw(st.tuples(*[st.integers(1, len(whole.lines) + 1)] * 2)))
+    row = part.row(range(begin, end))
+    assert [line.raw for line in row] == [line.raw for line in whole.lines[begin - 1 : end - 1]]
+    assert all(known.setdefault(line.number, line) is line for line in row)
+    assert part.row(range(begin, end)) == row
+    assert [line.number for line in whole.row(range(begin, end))] == list(range(begin, end))
     for line in whole.lines:
         read = part.line(line.number)
         assert (read.kind, read.number, read.raw) == (line.kind, line.number, line.raw)
