@@ -5,7 +5,8 @@ between two chains, and each share is read, interpreted and looked at by itself:
 its own rules, and all lines that are no rules.  Rules of the other share are
 read where a question leads to them, since packets come from there, or go on
 there.  What must be known of all of them the shares tell each other
-(iptkit.lint.told), at two places where each waits for the other.
+(iptkit.lint.told), and while one waits for that it looks at what needs no word
+of the other.  At last each puts in order, and tells, what it found.
 
 Only the plainest files are shared: chain lines, then rules chain by chain, all
 of them good, as iptables-save prints them.  Whatever else turns up raises
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _LAST = 1 << 60  # the number of the last line, whatever that is
-_FIRST = 0.46  # of the rules are in the first share: who has it also puts together what is found
+_FIRST = 0.47  # of the rules are in the first share, which has a little more to do
 
 
 class Share(NamedTuple):
