@@ -62,6 +62,7 @@ _NUMBER = re.compile(r"[ \t\n\v\f\r]*([+-]?)([0-9]+)")
 _TOP = 2**64 - 1
 _TOP_DIGITS = 20
 POLICIES = ("ACCEPT", "DROP")
+_TAKEN = frozenset((*VERDICTS, *TARGETS))  # names that mean something else after -j
 _MOST_ASKED = 4  # parts of shapes asked for words, for each line
 FEW = 100  # words: to read them takes no longer than to prepare what tells the usual ones
 
@@ -250,7 +251,8 @@ class _Interpreter:
                 if out.ended:
                     return self._end_early()
             elif kind is ChainLine:
-                self._guard(self._chain_line, line)
+                if not self._usual_chain(line):  # type: ignore[arg-type]  # a ChainLine
+                    self._guard(self._chain_line, line)
             elif kind is TableLine:
                 self._guard(self._table_line, line)
             elif kind is CommitLine:
@@ -473,6 +475,23 @@ class _Interpreter:
             counters = found
         self._set_policy(name, policy, counters, line.raw.find(policy, len(name) + 1))
         return None
+
+    def _usual_chain(self, line: ChainLine) -> bool:
+        """The common case, a new user chain; False to let _chain_line see to it."""
+        name, section = line.name, self.section
+        if (
+            name is None
+            or line.policy != "-"
+            or section is None
+            or self.noflush
+            or len(name) > CHAIN_NAME_LIMIT
+            or name in self.chains
+            or name in _TAKEN
+        ):
+            return False
+        self.chains[name] = Chain(name, None)
+        section.chain_lines[name] = line
+        return True
 
     def _create(self, name: str, code: str, status: int) -> None:
         if name in VERDICTS:

@@ -121,15 +121,27 @@ class Parser:
 
     def _frame(self, text: str, begin: int, end: int, number: int) -> Iterator[Line]:
         """The lines that are no rules, between two places; `number` is that of the first line."""
-        starts = [found.end() for found in self._before_no_rule.finditer(text, max(begin - 1, 0), end)]
-        if not begin and self._before_no_rule.match("\n" + text[: min(end, len("COMMIT\n"))]):
-            starts.insert(0, 0)
         at = begin
-        for start in starts:
-            number += text.count("\n", at, start)
-            at = start
-            stop = text.find("\n", start, end)
-            yield self._line(number, text[start : end if stop < 0 else stop], stop >= 0)
+        while at < end:
+            if at or not self._before_no_rule.match("\n" + text[: min(end, len("COMMIT\n"))]):
+                found = self._before_no_rule.search(text, max(at - 1, 0), end)
+                if found is None:
+                    return
+                number += text.count("\n", at, found.end())
+                at = found.end()
+            # There may be 40,000 chain lines in a row.
+            rule = RULE.search(text, at, end)
+            stop = end if rule is None else rule.start() + 1
+            raws = text[at:stop].split("\n")
+            last = number + len(raws) - 1
+            if raws[-1] == "":
+                raws.pop()
+                last = 0
+            for line in self._lines(raws, number - 1, last, True, []):
+                if line.__class__ is not RuleLine:
+                    yield line
+            number += len(raws)
+            at = stop
 
     @functools.cached_property
     def _before_no_rule(self) -> re.Pattern[str]:
