@@ -655,15 +655,13 @@ class _Interpreter:
         if at_chain is None or goto is None:
             return None
         gathered = None
-        by_parts = None if self.section is None else self.section.gathered
-        if by_parts is not None:
-            heads, tails = by_parts
+        if self.gather and self.section is not None and self.section.gathered is not None:
+            heads, tails = self.section.gathered
             head = heads.setdefault(earlier or bound, head)
             tails[later or bound] = tail
             gathered = head, tail
-        note, note_tail = (
-            None if gathered is None and not part.columns else part.values.append for part in (head, tail)
-        )
+        note = head.values.append if head.columns or gathered else None
+        note_tail = tail.values.append if tail.columns or gathered else None
         return bound, at_chain, jump, goto, hooked, note, note_tail, gathered
 
     def _part(self, part: Bound, first: int) -> _Part:
