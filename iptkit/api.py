@@ -143,19 +143,20 @@ def lint_texts(
     return told(
         text,
         binder or Binder(family),
-        lambda source, found: _texts(source, found, color),
+        lambda source, found: texts(source, found, color),
         noflush=noflush,
         backends=backends,
         selection=Selection(select, ignore),
     )
 
 
-def _texts(source: Source, found: list[Diagnostic], color: bool) -> list[str]:
+def texts(source: Source, found: list[Diagnostic], color: bool = False) -> list[str]:
+    """Findings about a source, each as text for a person: lines, each with its line feed."""
     if not found:
         return []  # nothing to import then
-    from iptkit.report.text import texts
+    from iptkit.report import text as report
 
-    return texts(source, found, color)
+    return report.texts(source, found, color)
 
 
 def fix(

@@ -91,7 +91,7 @@ def lint(
         if found and not exit_zero:
             status = Exit.FOUND
         if format_ == "text":
-            _print(_as_text(source, found, want_color(color)))
+            _print("".join(api.texts(source, found, want_color(color))))
         else:
             checked.append((source, found))
     if format_ == "json" and fixes is not Fixes.DIFF:
@@ -127,14 +127,6 @@ def _print_diff(source: Source, text: str) -> bool:
     sys.stdout.buffer.write(out.encode("latin-1", "replace"))
     sys.stdout.buffer.flush()
     return True
-
-
-def _as_text(source: Source, found: list[Diagnostic], color: bool) -> str:
-    if not found:
-        return ""
-    from iptkit.report.text import render_text
-
-    return render_text(source, found, color)
 
 
 def _as_json(checked: list[tuple[Source, list[Diagnostic]]]) -> str:

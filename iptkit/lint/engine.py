@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -154,25 +153,13 @@ def _settled(found: list[Diagnostic]) -> Iterator[Diagnostic]:
     instead = {
         (each.span.line, code) for each in found if each.code in _INSTEAD for code in _INSTEAD[each.code]
     }
-    once = _once()
-    first: dict[str, Span] = {}
-    for each in found:
-        code, span = each.code, each.span
-        if code in once and (code not in first or span < first[code]):
-            first[code] = span
     seen: set[tuple[str, Span]] = set()
     for each in found:
         code, span = key = each.code, each.span
         line = span.line
         if line in refused and (line in malformed if "IPT1" <= code < "IPT2" else "IPT2" <= code < "IPT5"):
             continue
-        if (instead and (line, code) in instead) or (code in first and first[code] != span) or key in seen:
+        if (line, code) in instead or key in seen:
             continue
         seen.add(key)
         yield each
-
-
-@functools.cache
-def _once() -> frozenset[str]:
-    """The codes of the checks of whose findings the first is said."""
-    return frozenset([check.code for check in checks() if check.once])

@@ -20,6 +20,7 @@ LARGE = 10_000
 """Lines of a file that is worth a second process."""
 _PIECE = 1 << 20  # bytes read at once
 _LENGTH = 8  # bytes that say how long a message is
+_NO_MORE = object()
 _allowed = False
 
 
@@ -97,7 +98,7 @@ class Talk:
                     waiting = False
             if not waiting and (told is None or not left):
                 return told
-            if next(meanwhile, self) is self:
+            if next(meanwhile, _NO_MORE) is _NO_MORE:
                 self._wait(waiting, bool(left))
 
     def _wait(self, receiving: bool, sending: bool) -> None:

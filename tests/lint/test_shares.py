@@ -18,8 +18,8 @@ from iptkit.lint.select import Selection
 from iptkit.lint.suppress import Suppressions
 from iptkit.lint.told import Told
 from iptkit.ruleset.binding import Binder
-from iptkit.ruleset.interpret import interpret
-from iptkit.syntax.parser import parse
+from iptkit.ruleset.interpret import interpret, interpret_part
+from iptkit.syntax.parser import Parser, parse
 from iptkit.text import aside
 from iptkit.text.diagnostic import Diagnostic, Edit, Severity, Span, packed, unpacked
 from iptkit.text.source import Source
@@ -375,6 +375,24 @@ def test_nobody_asks_what_is_not_told_yet() -> None:
     told.hear({"calls": {"A": ["B"]}})
     assert told.calls == {"A": ["B"]}
     assert all(not getattr(Told.nothing(), name) for name in Told.__slots__)
+
+
+@pytest.mark.parametrize("text", [large(20), GOOD], ids=["large", "good"])
+def test_rules_are_gathered_alike(text: str) -> None:
+    """While they are interpreted, as by going through them afterwards."""
+    document, binder = Parser().parse_part(Source("test", text), 1, 0, len(text)), Binder(4)
+    assert document is not None
+    outcome = interpret_part(document, binder, gather=True)
+    assert outcome is not None
+    for section in Facts(document, outcome, binder).sections:
+        gathered = section.section.gathered
+        assert gathered is not None
+        for ours, plain in zip(gathered, section._gathered(), strict=True):
+            assert ours.keys() == plain.keys()
+            for bound, each in ours.items():
+                assert each.rules == plain[bound].rules
+                assert each.chains == plain[bound].chains
+                assert each.values == plain[bound].values
 
 
 def test_the_modules_are_there() -> None:
